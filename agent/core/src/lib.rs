@@ -1,0 +1,2 @@
+//! The election: a pure function from what was seen to what is done.
+#![no_std]

@@ -1,0 +1,1 @@
+//! brokerStart and brokerAliveTest: what runs in the broker's container.

@@ -1,0 +1,1 @@
+//! RocketMQ's remoting protocol: a pure codec, a small client, typed calls.

@@ -1,0 +1,1 @@
+//! The rocketmq-ha sidecar: elects, fences, repairs and serves one RocketMQ broker.

@@ -1,0 +1,1 @@
+//! Offline work on a stopped broker's store: walk, cut, archive.

@@ -1,0 +1,1 @@
+//! The small hyper server behind every HTTP port of this project.

@@ -1,0 +1,1 @@
+//! An in-memory Kubernetes API, as far as our programs need one.

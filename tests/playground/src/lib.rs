@@ -1,0 +1,1 @@
+//! Real name servers, brokers and agents as local processes: cargo demo.
