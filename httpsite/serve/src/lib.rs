@@ -1,1 +1,22 @@
-//! The small hyper server behind every HTTP port of this project.
+//! The small hyper server behind every HTTP port of this project: the agent's admin and peer port, and httpSite.
+//!
+//! [`serve`] takes a bound listener, [`Limits`], a handler and a shutdown future, and speaks HTTP/1 until the future ends.
+//! Its callers face networks they do not control, so everything a client can spend is bounded: connections, head, target,
+//! body, and the time for each of them. A client that breaks a bound gets 400, 408, 413, 414 or 431, and its connection
+//! is closed; it costs nobody else anything.
+//!
+//! - `limits` — the bounds and what they default to;
+//! - `server` — accept, connection cap, graceful drain under a deadline;
+//! - `exchange` — one request: checks, whole body, handler, deadline;
+//! - `stall` — a stream that gives up on a client which does not read;
+//! - [`answer`] — the answers that every handler needs.
+
+pub mod answer;
+mod exchange;
+mod limits;
+mod server;
+mod stall;
+
+pub use answer::Answer;
+pub use limits::Limits;
+pub use server::{Drained, Peer, serve};

@@ -1,0 +1,169 @@
+//! Accept connections up to a cap, serve each in its own task, and drain them when asked to stop.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+use crate::exchange::exchange;
+use crate::stall::Stall;
+use crate::{Answer, Limits};
+
+/// Pause after a failed accept (usually: no file descriptor left), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The smallest connection buffer that hyper takes without a panic, bytes.
+const HYPER_MIN_BUFFER: usize = 8192;
+
+/// The client's address, found among a request's extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were still open at the drain deadline and were cut off.
+    pub cut_off: usize,
+}
+
+/// Serves `handler` on `listener` until `shutdown` ends, then lets open exchanges finish under `limits.drain_deadline`.
+///
+/// The listener is closed first, idle connections at once. Dropping the returned future cuts off everything.
+/// A request reaches the handler whole, with the client's [`Peer`] among its extensions.
+pub async fn serve<H, F>(
+    listener: TcpListener,
+    limits: Limits,
+    handler: H,
+    shutdown: impl Future<Output = ()>,
+) -> Drained
+where
+    H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let (closing, closed) = watch::channel(false);
+    let port = Arc::new(Port {
+        slots: Arc::new(Semaphore::new(limits.max_connections.max(1))),
+        limits,
+        handler,
+        closing: closed,
+    });
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => {}
+            (slot, stream, peer) = admit(&listener, &port.slots) => {
+                let port = Arc::clone(&port);
+                let _ = stream.set_nodelay(true);
+                connections.spawn(async move {
+                    port.connection(stream, Peer(peer)).await;
+                    drop(slot);
+                });
+            }
+        }
+    }
+    drop(listener);
+    closing.send_replace(true);
+    drain(connections, port.limits.drain_deadline).await
+}
+
+/// Waits for a free slot, then for a connection. Safe to cancel at any point.
+async fn admit(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (Option<OwnedSemaphorePermit>, TcpStream, SocketAddr) {
+    // The semaphore is never closed, so a slot always comes.
+    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (slot, stream, peer),
+            Err(error) => {
+                warn!(%error, "accept failed");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn drain(mut connections: JoinSet<()>, deadline: Duration) -> Drained {
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(deadline, all_ended).await;
+    let cut_off = connections.len();
+    connections.shutdown().await;
+    Drained { cut_off }
+}
+
+/// What all connections of one server share.
+struct Port<H> {
+    slots: Arc<Semaphore>,
+    limits: Limits,
+    handler: H,
+    closing: watch::Receiver<bool>,
+}
+
+impl<H, F> Port<H>
+where
+    H: Fn(Request<Bytes>) -> F,
+    F: Future<Output = Answer>,
+{
+    async fn connection<S>(&self, stream: S, peer: Peer)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let stream = TokioIo::new(Stall::new(stream, self.limits.write_stall));
+        let service = service_fn(|mut request: Request<Incoming>| async move {
+            request.extensions_mut().insert(peer);
+            let mut answer = exchange(request, &self.limits, &self.handler).await;
+            // When somebody waits for a slot, nobody may keep one for later.
+            if self.slots.available_permits() == 0 {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(answer)
+        });
+        let mut served = pin!(self.protocol().serve_connection(stream, service));
+        let mut closing = self.closing.clone();
+        let ended_itself = tokio::select! {
+            ended = &mut served => Some(ended),
+            _ = closing.wait_for(|closing| *closing) => None,
+        };
+        let ended = match ended_itself {
+            Some(ended) => ended,
+            None => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        if let Err(error) = ended {
+            debug!(%error, peer = %peer.0, "connection ended early");
+        }
+    }
+
+    fn protocol(&self) -> http1::Builder {
+        let mut protocol = http1::Builder::new();
+        protocol
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head_deadline)
+            .max_headers(self.limits.max_headers)
+            .max_header_size(self.limits.max_head_bytes)
+            .max_buf_size(self.limits.max_head_bytes.max(HYPER_MIN_BUFFER));
+        protocol
+    }
+}
