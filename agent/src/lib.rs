@@ -1,1 +1,4 @@
 //! The rocketmq-ha sidecar: elects, fences, repairs and serves one RocketMQ broker.
+pub mod properties;
+pub mod clock;
+pub mod settings;
