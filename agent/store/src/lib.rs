@@ -1,1 +1,45 @@
-//! Offline work on a stopped broker's store: walk, cut, archive.
+//! Offline work on a stopped broker's store: where its log ends, where it may be cut, and the cut itself.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`layout`](Layout) | paths and file lengths out of the broker's configuration; which kinds of store are left alone |
+//! | `segments` | the commit log's files, checked |
+//! | [`record`] | one record out of bytes: pure, no panic on garbage |
+//! | `walk` | one file record by record, stricter than the broker: a record must be where it says it is |
+//! | [`extent`](Extent) | where the log begins and ends, and what lies beyond |
+//! | [`boundary`](Boundaries), `checksum` | places to cut at; sums that prove two logs equal |
+//! | [`hafile`] | crash-safe small files under `<root>/ha/` |
+//! | [`lock`](StoreLock) | one worker per volume |
+//! | `durable`, `sparse`, [`host`](Host) | fsync and rename; holes and zeros; the machine a test can replace |
+//!
+//! The caller guarantees that no JVM has the files open: its launcher says that the broker is stopped. No lock can
+//! find that out across pods.
+
+#![allow(dead_code, reason = "the cut that uses the rest comes next")]
+
+mod boundary;
+mod checkpoint;
+mod checksum;
+mod durable;
+mod error;
+mod extent;
+pub mod hafile;
+mod host;
+mod layout;
+mod lock;
+pub mod record;
+mod segments;
+mod sparse;
+mod store;
+#[doc(hidden)]
+pub mod testing;
+mod walk;
+
+pub use boundary::Boundaries;
+pub use error::StoreError;
+pub use extent::{Extent, LastRecord};
+pub use hafile::{HaDir, HaFileError};
+pub use host::{Host, Machine};
+pub use layout::Layout;
+pub use lock::StoreLock;
+pub use store::Store;
