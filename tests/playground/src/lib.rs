@@ -1,1 +1,39 @@
-//! Real name servers, brokers and agents as local processes: cargo demo.
+//! Real name servers, brokers and agents as local processes.
+//!
+//! `cargo demo` plays one story with them (`demo.rs` beside `main.rs`); e2e tests and benchmarks use the same pieces
+//! as a library. From the ground up:
+//!
+//! * what survives a run: [`cache`] with RocketMQ's jars ([`rocketmq`], by Maven; [`toolchain`] finds or
+//!   installs Java and Maven) and the locks of [`ports`];
+//! * what does not: [`run_dir`], and every [`process`], which a [`guard`] ties to our life;
+//! * [`java`] knows the command lines, [`nameserver`] and [`broker`] are handles of running ones, and
+//!   [`playground`] is where they are made;
+//! * [`traffic`] sends and reads numbered messages and keeps the books, [`logs`] compares commit logs;
+//! * [`timeline`] and [`report`] tell people what happened.
+
+pub mod broker;
+pub mod cache;
+pub mod clock;
+pub mod guard;
+pub mod java;
+pub mod logs;
+pub mod nameserver;
+pub mod playground;
+pub mod ports;
+pub mod process;
+pub mod report;
+pub mod rocketmq;
+pub mod run_dir;
+pub mod timeline;
+mod tool;
+pub mod toolchain;
+pub mod traffic;
+pub mod wait;
+
+pub use broker::{Broker, BrokerSpec, Role};
+pub use guard::Guard;
+pub use nameserver::NameServer;
+pub use playground::{Options, Playground};
+pub use rocketmq::Version;
+pub use run_dir::Afterwards;
+pub use timeline::Timeline;

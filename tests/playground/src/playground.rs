@@ -1,0 +1,145 @@
+//! Where name servers and brokers are made: one folder, one RocketMQ version, one set of ports.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::broker::{Broker, BrokerSpec};
+use crate::cache::Cache;
+use crate::guard::Guard;
+use crate::java::Jvm;
+use crate::nameserver::NameServer;
+use crate::ports::{PortBlock, Ports};
+use crate::process::Spawner;
+use crate::rocketmq::{RocketMq, Version};
+use crate::run_dir::{Afterwards, RunDir};
+use crate::timeline::Timeline;
+use crate::toolchain;
+
+/// The cluster's name of everything made here.
+pub const CLUSTER: &str = "playground";
+
+/// How to set one up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// RocketMQ's version.
+    pub version: Version,
+    /// What becomes of the folder.
+    pub afterwards: Afterwards,
+    /// How children are tied to our life.
+    pub guard: Guard,
+}
+
+impl Options {
+    /// For tests: nothing stays, children are guarded as well as a test program can.
+    #[must_use]
+    pub fn for_tests(version: Version) -> Self {
+        Self {
+            version,
+            afterwards: Afterwards::Remove,
+            guard: Guard::for_tests(),
+        }
+    }
+}
+
+/// A ready playground. Keep it until everything made in it is gone: it owns the folder.
+#[derive(Debug)]
+pub struct Playground {
+    jvm: Jvm,
+    spawner: Spawner,
+    ports: Ports,
+    timeline: Timeline,
+    // Last: removed after all else.
+    run: RunDir,
+}
+
+impl Playground {
+    /// Gets Java and RocketMQ, by installation and download when they are missing, and makes the folder.
+    ///
+    /// # Errors
+    /// When one of them cannot be had; the message tells the remedy.
+    pub async fn set_up(options: Options, timeline: Timeline) -> Result<Self> {
+        let cache = Cache::of_user()?;
+        let spawner = Spawner::new(options.guard)?;
+        let run = RunDir::create(options.afterwards)?;
+        let java = toolchain::java(&spawner, run.path(), &timeline).await?;
+        let rocketmq = RocketMq::get(options.version, &cache, &spawner, &timeline).await?;
+        Ok(Self {
+            jvm: Jvm { java, rocketmq },
+            spawner,
+            ports: Ports::new(&cache)?,
+            timeline,
+            run,
+        })
+    }
+
+    /// RocketMQ's version.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.jvm.rocketmq.version
+    }
+
+    /// Java with RocketMQ's jars: for command lines of one's own.
+    #[must_use]
+    pub fn jvm(&self) -> &Jvm {
+        &self.jvm
+    }
+
+    /// Starts processes of any kind that die with us.
+    #[must_use]
+    pub fn spawner(&self) -> &Spawner {
+        &self.spawner
+    }
+
+    /// Where it tells people what happens.
+    #[must_use]
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// The run's folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.run.path()
+    }
+
+    /// A folder of the run, created when absent.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn folder(&self, name: impl AsRef<Path>) -> Result<PathBuf> {
+        self.run.folder(name)
+    }
+
+    /// Ten ports of one's own.
+    ///
+    /// # Errors
+    /// When none are free.
+    pub fn ports(&self) -> Result<PortBlock> {
+        self.ports.block()
+    }
+
+    /// A name server called `name`, started. Wait for it with [`NameServer::ready`].
+    ///
+    /// # Errors
+    /// When there is no port for it, or it cannot be started.
+    pub fn name_server(&self, name: &str) -> Result<NameServer> {
+        let home = self.folder(name)?;
+        NameServer::start(name, home, self.ports()?, &self.jvm, &self.spawner)
+    }
+
+    /// A broker, not started yet: see [`Broker::start`].
+    ///
+    /// # Errors
+    /// When there are no ports or no folder for it.
+    pub fn broker(&self, spec: BrokerSpec) -> Result<Broker> {
+        let home = self.folder(format!("broker-{}", spec.member))?;
+        Ok(Broker::new(
+            spec,
+            home,
+            self.ports()?,
+            self.jvm.clone(),
+            self.spawner.clone(),
+        ))
+    }
+}
