@@ -103,18 +103,18 @@ pub enum Action {
         /// The term it serves in.
         term: TermId,
     },
-    /// Job: walk the stopped log; settle the session; finish what a dead predecessor began.
+    /// Job: finish a cut that a dead predecessor began, walk the stopped log, settle the session.
     Examine,
-    /// Job: walk the stopped log and write down its end for this vacancy.
+    /// Job: as [`Action::Examine`], and write the log's end down for this vacancy.
     Freeze {
         /// Which vacancy.
         vacancy: Tuple,
     },
-    /// Job: make the log's tail clean before a start as master.
+    /// Job: make the log's tail clean before a start.
     Repair {
-        /// The term that starts there.
+        /// The term it starts in.
         term: TermId,
-        /// The log end that the term claimed.
+        /// The log end that was walked, and for a master claimed.
         end: Offset,
     },
     /// Job: compare our bytes with the master's.

@@ -1,1 +1,303 @@
-//! (being written)
+//! When a Lease is free for us (safety rules 1.1): only silence on our own clock, a release, or a proof of death.
+
+use crate::ids::{Instance, Member, Rv};
+use crate::observation::{Launcher, LeaseSeen, Observation, PodSeen, Process, Reading, Requests};
+use crate::policy::Policy;
+use crate::record::{GroupRecord, Tuple};
+use crate::state::{LeaseWatch, Sight, State};
+use crate::time::Tick;
+use core::time::Duration;
+
+/// How old a view of the Lease may be for its silence to count.
+pub const VIEW_AGE: Duration = Duration::from_millis(1500);
+
+/// A sound record, its version and what anyone asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// What it says.
+    pub record: &'a GroupRecord,
+    /// Its version.
+    pub rv: Rv,
+    /// What anyone asked.
+    pub requests: &'a Requests,
+}
+
+/// A Lease that may be taken.
+#[derive(Clone, Debug)]
+pub struct Vacancy<'a> {
+    /// What all members call it.
+    pub id: Tuple,
+    /// Why it is free.
+    pub cause: Cause,
+    /// What a take-over must carry; absent: create.
+    pub carries: Option<Rv>,
+    /// The record left behind; absent where it gives no rights.
+    pub record: Option<&'a GroupRecord>,
+    /// Whether elections rest.
+    pub paused: bool,
+    /// When it is (or will be) free for us.
+    pub free_at: Tick,
+}
+
+/// Why a Lease is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its holder gave it up.
+    Released,
+    /// Nothing changed for the whole take-over wait.
+    Silence,
+    /// The kubelet shows exactly the holder's containers terminated (H38).
+    Dead,
+    /// There is none.
+    Absent,
+    /// It gives no rights: damaged, or older than what we know (H6).
+    Rewound,
+    /// It names our own launcher, which runs nothing.
+    Own,
+}
+
+/// Where the Lease stands for us.
+#[derive(Clone, Debug)]
+pub enum Standing<'a> {
+    /// Not read.
+    Unknown,
+    /// Another group's.
+    Stranger,
+    /// Of a newer version.
+    Newer,
+    /// Ours.
+    Mine(Held<'a>),
+    /// Another's, and alive as far as we know.
+    Theirs(Held<'a>),
+    /// Free now, or at `free_at` if nothing changes and it is time to prepare.
+    Vacant(Vacancy<'a>),
+    /// Silent, absent or without rights, but not for long enough.
+    Waiting {
+        /// When to look again.
+        until: Tick,
+    },
+}
+
+/// Takes the newest view into account. The wait starts when a sight is first seen, and any other sight restarts it (H14).
+pub(crate) fn watch(state: &State, seen: &Observation, now: Tick) -> Option<LeaseWatch> {
+    let Some(lease) = seen.lease.last() else {
+        return state.watch.clone();
+    };
+    let (sight, rv) = match lease {
+        LeaseSeen::Absent => (Sight::Absent, None),
+        LeaseSeen::Stranger { .. } | LeaseSeen::Newer { .. } => return None,
+        LeaseSeen::Damaged { rv, .. } => (Sight::Rewound { rv: *rv }, Some(*rv)),
+        LeaseSeen::Record { rv, record, .. } if rewound(state, seen, record) => {
+            (Sight::Rewound { rv: *rv }, Some(*rv))
+        }
+        LeaseSeen::Record { rv, record, .. } => (Sight::Held(record.tuple()), Some(*rv)),
+    };
+    let since = match &state.watch {
+        Some(old) if old.sight == sight => old.since,
+        Some(_) | None => now,
+    };
+    Some(LeaseWatch { sight, since, rv })
+}
+
+/// A record older than what we know: an etcd backup came back, or somebody wrote it by hand (H6).
+fn rewound(state: &State, seen: &Observation, record: &GroupRecord) -> bool {
+    let known = seen
+        .volume
+        .last()
+        .is_some_and(|v| v.lineage.contradicts(&record.lineage));
+    record.term.id.epoch < state.highest || known
+}
+
+/// Where the Lease stands. `state` already carries the newest [`watch`].
+pub(crate) fn standing<'a>(
+    state: &State,
+    seen: &'a Observation,
+    now: Tick,
+    policy: &Policy,
+) -> Standing<'a> {
+    let (Some(lease), Reading::Known { at, .. }) = (seen.lease.last(), &seen.lease) else {
+        return Standing::Unknown;
+    };
+    let current = now.since(*at) <= VIEW_AGE;
+    let (held, damaged) = match lease {
+        LeaseSeen::Stranger { .. } => return Standing::Stranger,
+        LeaseSeen::Newer { .. } => return Standing::Newer,
+        LeaseSeen::Absent => (None, None),
+        LeaseSeen::Damaged { rv, requests, .. } => (None, Some((*rv, requests.paused))),
+        LeaseSeen::Record {
+            rv,
+            record,
+            requests,
+        } => (
+            Some(Held {
+                record,
+                rv: *rv,
+                requests,
+            }),
+            None,
+        ),
+    };
+    let Some(watch) = &state.watch else {
+        return Standing::Unknown;
+    };
+    let without_rights = |cause, id, carries, paused| {
+        let free_at = watch.since.plus(policy.timing().take_wait);
+        let vacancy = Vacancy {
+            id,
+            cause,
+            carries,
+            record: None,
+            paused,
+            free_at,
+        };
+        silent(vacancy, watch.since, current, now, policy)
+    };
+    match (&watch.sight, held) {
+        (Sight::Absent, _) => without_rights(Cause::Absent, Tuple::default(), None, false),
+        (Sight::Rewound { rv }, held) => {
+            let asked = held
+                .map(|h| h.requests.paused)
+                .or_else(|| damaged.map(|(_, p)| p));
+            let paused = asked.unwrap_or(false);
+            let id = Tuple {
+                holder: Instance::from("rewound"),
+                seq: rv.get(),
+                ..Tuple::default()
+            };
+            without_rights(Cause::Rewound, id, Some(*rv), paused)
+        }
+        (Sight::Held(_), Some(held)) => {
+            of_record(held, state, seen, watch.since, current, now, policy)
+        }
+        (Sight::Held(_), None) => Standing::Unknown,
+    }
+}
+
+fn of_record<'a>(
+    held: Held<'a>,
+    state: &State,
+    seen: &'a Observation,
+    since: Tick,
+    current: bool,
+    now: Tick,
+    policy: &Policy,
+) -> Standing<'a> {
+    let record = held.record;
+    let vacancy = |cause, free_at| Vacancy {
+        id: record.tuple(),
+        cause,
+        carries: Some(held.rv),
+        record: Some(record),
+        paused: held.requests.paused,
+        free_at,
+    };
+    if record.holder.is_empty() {
+        return Standing::Vacant(vacancy(Cause::Released, since));
+    }
+    if let Some(launcher) = seen.launcher.last()
+        && launcher.instance == record.holder
+        && record.term.master == seen.me.member
+    {
+        return own(held, state, launcher, || vacancy(Cause::Own, now));
+    }
+    if record.term.master != seen.me.member && proven_dead(record, seen) {
+        return Standing::Vacant(vacancy(Cause::Dead, now));
+    }
+    let theirs = Duration::from_millis(record.take_wait_ms);
+    let free_at = since.plus(policy.timing().take_wait.max(theirs));
+    let standing = silent(
+        vacancy(Cause::Silence, free_at),
+        since,
+        current,
+        now,
+        policy,
+    );
+    if let Standing::Waiting { until } = standing
+        && now < until
+    {
+        // Not silent for long: a living holder, as far as we know.
+        return Standing::Theirs(held);
+    }
+    standing
+}
+
+/// It names our launcher. Ours if we hold that term, or if the launcher runs it (an adoption, H12); else it is a
+/// leftover of our own that nobody serves.
+fn own<'a>(
+    held: Held<'a>,
+    state: &State,
+    launcher: &Launcher,
+    vacancy: impl FnOnce() -> Vacancy<'a>,
+) -> Standing<'a> {
+    let term = held.record.term.id;
+    let runs = match &launcher.process {
+        Process::Live {
+            term: running,
+            instance,
+            ..
+        } => *running == term && *instance == launcher.instance,
+        Process::Idle | Process::Ended { .. } => false,
+    };
+    let holds = state
+        .held
+        .as_ref()
+        .is_some_and(|h| h.term == term && h.instance == launcher.instance);
+    if runs || holds {
+        Standing::Mine(held)
+    } else {
+        Standing::Vacant(vacancy())
+    }
+}
+
+/// The preparations begin one collect time before the Lease is free: the old master's permit has long run out by then,
+/// and freezing a slave early costs nothing that is not lost already. The Lease itself is not touched before.
+fn silent<'a>(
+    vacancy: Vacancy<'a>,
+    since: Tick,
+    current: bool,
+    now: Tick,
+    policy: &Policy,
+) -> Standing<'a> {
+    let prepare_at = vacancy.free_at.minus(policy.collect).max(since);
+    if now < prepare_at || !current {
+        return Standing::Waiting { until: prepare_at };
+    }
+    Standing::Vacant(vacancy)
+}
+
+/// Whether exactly the containers that the holder named are shown terminated in exactly its pod. No clock is read.
+fn proven_dead(record: &GroupRecord, seen: &Observation) -> bool {
+    let pod = seen
+        .peers
+        .get(&record.term.master)
+        .and_then(|p| p.pod.last());
+    let named = !record.containers.is_empty();
+    named && pod.is_some_and(|pod| of_pod(&record.holder, pod) && shown(record, pod))
+}
+
+fn of_pod(holder: &Instance, pod: &PodSeen) -> bool {
+    let uid = holder.as_str().rsplit_once('.').map(|(uid, _)| uid);
+    !pod.uid.is_empty() && uid == Some(pod.uid.as_str())
+}
+
+fn shown(record: &GroupRecord, pod: &PodSeen) -> bool {
+    record
+        .containers
+        .iter()
+        .all(|id| pod.terminated.contains(id))
+}
+
+/// Everybody who belongs to the group: who the settings expect and who the record names.
+pub(crate) fn members(
+    seen: &Observation,
+    record: Option<&GroupRecord>,
+) -> alloc::collections::BTreeSet<Member> {
+    let named = record.into_iter().flat_map(|r| r.members.keys());
+    seen.me
+        .expected
+        .iter()
+        .chain(named)
+        .chain(core::iter::once(&seen.me.member))
+        .cloned()
+        .collect()
+}

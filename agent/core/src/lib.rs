@@ -35,6 +35,7 @@ pub mod time;
 
 pub use action::{Action, Decision, LeaseWrite, WriteReason};
 
+pub use decide::decide;
 pub use ids::{Epoch, Instance, Member, Nonce, Offset, Rv, Session, VolumeId, Zone};
 pub use lineage::{Lineage, LineageEntry};
 pub use observation::Observation;

@@ -182,7 +182,7 @@ pub struct Volume {
     pub frozen: Option<Frozen>,
     /// A cut that was begun and not finished: it is finished before anything else.
     pub pending_cut: Option<Offset>,
-    /// The tail was repaired for this term's start (H27).
+    /// The tail was repaired for a start in this term (H27). Dropped, like `extent` and `proof`, when a broker starts.
     pub repaired: Option<TermId>,
     /// The comparison with a master's bytes.
     pub proof: Option<Proof>,
@@ -371,7 +371,7 @@ pub struct Observation {
     pub me: Me,
     /// The group Lease.
     pub lease: Reading<LeaseSeen>,
-    /// The last Lease write that ended.
+    /// The last Lease write that ended. A committed one arrives together with the view it led to, or later.
     pub write: Option<WriteOutcome>,
     /// Our volume.
     pub volume: Reading<Volume>,

@@ -121,6 +121,8 @@ pub struct Report {
     pub last_epoch: Epoch,
     /// The highest epoch it ever saw.
     pub highest_epoch: Epoch,
+    /// It holds no byte and knows no term: a new volume.
+    pub blank: bool,
     /// Set while it is frozen for a vacancy.
     pub frozen: Option<Frozen>,
     /// May it be elected.

@@ -1,8 +1,10 @@
 //! What an agent remembers between two decisions. Lost with the process; what must survive is on the volume or in the Lease.
 
 use crate::ids::{Epoch, Instance, Member, Offset, Rv};
-use crate::record::{TermId, Tuple};
+use crate::observation::WriteResult;
+use crate::record::{GroupRecord, TermId, Tuple};
 use crate::time::{Boot, Tick};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::Serialize;
@@ -20,8 +22,6 @@ pub struct State {
     pub writes: u64,
     /// The term we hold, and what that is worth.
     pub held: Option<Held>,
-    /// The instance this agent itself renewed last: it may move the Lease to a new launcher of its own pod (H1).
-    pub renewed: Option<(Instance, TermId)>,
     /// The highest epoch seen anywhere.
     pub highest: Epoch,
     /// The election we take part in.
@@ -40,8 +40,8 @@ pub struct State {
     pub gate_order: Option<GateOrder>,
     /// The term registered with the name servers.
     pub registered: Option<TermId>,
-    /// Once-only events that were announced for a term.
-    pub announced: Option<(TermId, Offset)>,
+    /// The fence that was announced.
+    pub fenced: Option<TermId>,
 }
 
 /// The Lease as watched from here (safety rules 1.1).
@@ -77,12 +77,12 @@ pub struct PendingWrite {
     pub id: u64,
     /// What it carried.
     pub carried: Option<Rv>,
-    /// The tuple it would leave behind.
-    pub tuple: Tuple,
+    /// What it would leave behind.
+    pub record: Box<GroupRecord>,
     /// What it was for.
     pub kind: PendingKind,
-    /// Whether its call ended without an answer.
-    pub unknown: bool,
+    /// How and when its call ended, if it did without a commit: only a later reading settles it (H3).
+    pub ended: Option<(WriteResult, Tick)>,
 }
 
 /// What an unsettled write could mean.
@@ -106,6 +106,8 @@ pub struct Held {
     pub instance: Instance,
     /// CLOCK_BOOTTIME before the last successful renewal was sent. Absent after an adoption: that grants no time (H12).
     pub renewed: Option<Boot>,
+    /// The record as we last wrote or adopted it: what a deleted Lease is made from again (H7).
+    pub record: Box<GroupRecord>,
 }
 
 /// An election we take part in.
@@ -115,8 +117,6 @@ pub struct Election {
     pub vacancy: Tuple,
     /// Since when we collect answers.
     pub since: Tick,
-    /// Since when the Lease is free for us.
-    pub free: Option<Tick>,
 }
 
 /// A promotion.
@@ -142,6 +142,8 @@ pub struct Crash {
 /// A failed member keeps out for a while (H34).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Backoff {
+    /// The term that failed.
+    pub term: TermId,
     /// How often in a row.
     pub failures: u32,
     /// Until when.
