@@ -178,3 +178,147 @@ fn may_go_on(error: &io::Error) -> bool {
         io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::*;
+    use crate::calls::ProbeNameServer;
+    use crate::frame::{HeaderKind, decode};
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// A server that reads one request and hands it with its end of the connection to `serve`.
+    fn connected(
+        serve: impl FnOnce(TcpStream, Command) + Send + 'static,
+    ) -> (Connection, thread::JoinHandle<()>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let request = read_request(&mut stream);
+            serve(stream, request);
+        });
+        (
+            Connection::connect(addr, &ClientOptions::default()).unwrap(),
+            server,
+        )
+    }
+
+    fn read_request(stream: &mut TcpStream) -> Command {
+        let mut bytes = Vec::new();
+        loop {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            bytes.extend(byte);
+            if let Some((command, _)) = decode(&bytes, 100_000).unwrap() {
+                return command;
+            }
+        }
+    }
+
+    fn send(stream: &mut TcpStream, command: &Command) {
+        stream
+            .write_all(&encode(command, HeaderKind::Binary).unwrap())
+            .unwrap();
+    }
+
+    #[test]
+    fn a_reply_finds_its_call_among_others() {
+        let (mut connection, server) = connected(|mut stream, request| {
+            send(
+                &mut stream,
+                &Command {
+                    opaque: request.opaque,
+                    ..Command::request(40)
+                },
+            );
+            send(
+                &mut stream,
+                &Command {
+                    opaque: 999,
+                    ..Command::reply_to(&request, 1)
+                },
+            );
+            send(&mut stream, &Command::reply_to(&request, 0));
+            let next = read_request(&mut stream);
+            send(&mut stream, &Command::reply_to(&next, 14));
+        });
+        connection.ask(&ProbeNameServer).unwrap();
+        let refused = connection.ask(&ProbeNameServer).unwrap_err();
+        assert_eq!(refused.refusal().unwrap().0.number(), 14);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_late_reply_is_dropped_and_the_connection_goes_on() {
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (mut connection, server) = connected(move |mut stream, late| {
+            is_ready.recv().unwrap();
+            send(&mut stream, &Command::reply_to(&late, 77));
+            let next = read_request(&mut stream);
+            send(&mut stream, &Command::reply_to(&next, 5));
+        });
+        let late = connection.call(Command::request(1), Duration::from_millis(20));
+        assert!(matches!(late, Err(CallError::Timeout { code: 1, .. })));
+        ready.send(()).unwrap();
+        assert_eq!(connection.call(Command::request(2), LONG).unwrap().code, 5);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn drops_of_bytes_do_not_prolong_the_deadline() {
+        let (done, is_done) = std::sync::mpsc::channel();
+        let (mut connection, server) = connected(move |mut stream, request| {
+            // One byte every few milliseconds: each read succeeds, the whole never does.
+            let frame = encode(
+                &Command::reply_to(&request, 0).with_body(vec![0; 100_000]),
+                HeaderKind::Json,
+            )
+            .unwrap();
+            for byte in frame {
+                if is_done.recv_timeout(Duration::from_millis(5)).is_ok()
+                    || stream.write_all(&[byte]).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        let slow = connection.call(Command::request(1), Duration::from_millis(100));
+        assert!(matches!(slow, Err(CallError::Timeout { .. })));
+        done.send(()).unwrap();
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn after_the_end_every_call_fails() {
+        let (mut connection, server) = connected(|mut stream, _| {
+            stream.write_all(&[0, 0, 0, 1]).unwrap();
+        });
+        let Err(CallError::Closed { reason, .. }) = connection.call(Command::request(1), LONG)
+        else {
+            panic!("closed expected");
+        };
+        assert!(reason.contains("does not speak this protocol"), "{reason}");
+        let later = connection.call(Command::request(2), LONG);
+        assert!(matches!(later, Err(CallError::Closed { code: 2, .. })));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_takes_nothing_does_not_hold_us() {
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        let (mut connection, server) = connected(move |_stream, _| {
+            let _ = is_done.recv();
+        });
+        let small = connection.call(Command::request(1), Duration::from_millis(20));
+        assert!(matches!(small, Err(CallError::Timeout { .. })));
+        let large = Command::request(2).with_body(vec![0; 15 << 20]);
+        let stuck = connection.call(large, Duration::from_millis(50));
+        assert!(matches!(stuck, Err(CallError::Closed { code: 2, .. })));
+        drop(done);
+        server.join().unwrap();
+    }
+}

@@ -19,7 +19,8 @@ pub const DEFAULT_FRAME_LIMIT: usize = 16 * 1024 * 1024;
 /// The header's length has 24 bits.
 const LONGEST_HEADER: usize = 0x00FF_FFFF;
 
-/// How a header is written. A reader goes by the byte in the frame.
+/// How a header is written. A reader goes by the byte in the frame: 4.9 answers in the encoding of the request, 5.x in
+/// the one it is configured for (seen on 4.9.7 and 5.5.0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum HeaderKind {
     /// fastjson's JSON object: the default everywhere.

@@ -3,7 +3,7 @@
 //! From the bytes up:
 //!
 //! * [`command`] is one request or reply, [`frame`] its bytes on the wire. The header comes in two encodings, JSON and
-//!   binary ([`HeaderKind`]); a server answers in its own, so a reader goes by the byte in the frame. Encoding and
+//!   binary ([`HeaderKind`]); a reader goes by the byte in the frame, not by what it wrote. Encoding and
 //!   decoding are functions over byte slices with a bound on every length; no socket is in sight.
 //! * [`fastjson`] makes strict JSON of the bodies of Java's fastjson, which prints numeric map keys without quotes.
 //! * [`signing`] signs requests for brokers with ACL 1.0 or 2.0.

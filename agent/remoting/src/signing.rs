@@ -111,6 +111,45 @@ mod tests {
         assert_eq!(base64(&[0xFB, 0xFF, 0xBF]), "+/+/");
     }
 
+    fn signature(request: &mut Command, credentials: &Credentials) -> String {
+        credentials.sign(request);
+        request.ext["Signature"].clone()
+    }
+
+    /// Made with Java's `AclClientRPCHook`; 4.9.7 and 5.5.0 agree.
+    #[test]
+    fn signatures_are_those_of_java() {
+        let account = Credentials::new("access", "secret-key");
+        let mut send = Command::request(310)
+            .with("b", "orders")
+            .with("a", "group")
+            .with("e", "3")
+            .with("i", "KEYS\u{1}ü中\u{2}")
+            .with("Zeta", "z")
+            .with("_under", "u")
+            .with_body("a body");
+        assert_eq!(
+            signature(&mut send, &account),
+            "XsHuqUFvAN0yNJpljwY2GzM8FDo="
+        );
+        let again = signature(&mut send, &account);
+        assert_eq!(
+            again, "XsHuqUFvAN0yNJpljwY2GzM8FDo=",
+            "the old signature is not signed"
+        );
+        let mut bare = Command::request(28);
+        assert_eq!(
+            signature(&mut bare, &account),
+            "XVLIPGQ28Iq9XHXg1wzywH0m5Hs="
+        );
+        let account = account.with_security_token("token");
+        let mut bare = Command::request(28);
+        assert_eq!(
+            signature(&mut bare, &account),
+            "rHV+IRLt/AiXRLU0Vdomzt6AmcU="
+        );
+    }
+
     #[test]
     fn the_secret_is_never_shown() {
         let shown = format!(
