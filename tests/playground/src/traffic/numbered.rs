@@ -25,6 +25,12 @@ impl Number {
     }
 }
 
+impl From<u64> for Number {
+    fn from(count: u64) -> Self {
+        Self(count)
+    }
+}
+
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
