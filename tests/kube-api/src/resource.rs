@@ -1,0 +1,489 @@
+//! What a write must satisfy and what it changes; reads of one object and of collections.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::failure::Failure;
+use crate::kind::{AbsentPut, Kind, UnversionedPut};
+use crate::object::{self, Part, meta, version_of};
+use crate::patch::Patch;
+use crate::route::{Query, Route};
+use crate::selector::Selector;
+use crate::store::{Key, Store};
+use crate::{clock, event};
+
+/// Seconds a pod gets to end when nobody says otherwise.
+const DEFAULT_GRACE_SECONDS: i64 = 30;
+
+/// A status and a body.
+pub(crate) type Reply = (StatusCode, Value);
+
+/// The store and a signal for those who wait for its changes.
+#[derive(Debug)]
+pub(crate) struct Resources {
+    store: Mutex<Store>,
+    changed: watch::Sender<u64>,
+}
+
+impl Resources {
+    /// Starts with the namespaces that every cluster has.
+    pub(crate) fn new(max_history: usize) -> Self {
+        let this = Self {
+            store: Mutex::new(Store::new(max_history)),
+            changed: watch::Sender::new(0),
+        };
+        for namespace in ["default", "kube-system"] {
+            this.add_namespace(namespace);
+        }
+        this
+    }
+
+    /// Makes a namespace exist.
+    pub(crate) fn add_namespace(&self, name: &str) {
+        let Some(kind) = Kind::find("", "v1", "namespaces") else {
+            return;
+        };
+        let mut namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        object::born(kind, &mut namespace);
+        self.write(|store| {
+            let key = key(kind, "", name);
+            if store.get(&key).is_none() {
+                store.put(key, namespace);
+            }
+        });
+    }
+
+    /// Reads under the lock.
+    pub(crate) fn read<T>(&self, reading: impl FnOnce(&Store) -> T) -> T {
+        reading(&self.locked())
+    }
+
+    /// Tells the newest version whenever it changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Writes under the lock, then wakes the watchers.
+    pub(crate) fn write<T>(&self, writing: impl FnOnce(&mut Store) -> T) -> T {
+        let mut store = self.locked();
+        let result = writing(&mut store);
+        let version = store.version();
+        drop(store);
+        self.changed.send_replace(version);
+        result
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Store> {
+        // Every write of the store is whole or absent, so a panicked writer leaves nothing half done.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, route: &Route, name: &str) -> Result<Reply, Failure> {
+        let found = self.read(|store| store.get(&route.key(name)).cloned());
+        let object = found.ok_or_else(|| Failure::not_found(route.kind, name))?;
+        Ok((
+            StatusCode::OK,
+            event::shown(route.kind, Value::clone(&object)),
+        ))
+    }
+
+    pub(crate) fn list(&self, route: &Route, query: &Query) -> Result<Reply, Failure> {
+        let kind = route.kind;
+        let selector = Selector::parse(
+            kind,
+            query.text("labelSelector"),
+            query.text("fieldSelector"),
+        )?;
+        let asked = query.number("resourceVersion")?.unwrap_or(0);
+        self.read(|store| {
+            let current = store.version();
+            if asked > current {
+                return Err(Failure::from_the_future(asked, current));
+            }
+            if query.text("resourceVersionMatch") == "Exact" && asked < current {
+                return Err(Failure::expired(asked, current));
+            }
+            let items: Vec<Value> = store
+                .list(kind.collection, route.namespace.as_deref())
+                .filter(|(_, object)| selector.matches(object))
+                .map(|(_, object)| list_item(kind, object))
+                .collect();
+            let list = json!({
+                "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
+                "metadata": {"resourceVersion": current.to_string()}, "items": items,
+            });
+            Ok((StatusCode::OK, list))
+        })
+    }
+
+    pub(crate) fn create(
+        &self,
+        route: &Route,
+        query: &Query,
+        body: &[u8],
+    ) -> Result<Reply, Failure> {
+        let object = object::decode(route.kind, body)?;
+        self.write(|store| create(store, route, query, object))
+    }
+
+    pub(crate) fn update(
+        &self,
+        route: &Route,
+        name: &str,
+        query: &Query,
+        body: &[u8],
+    ) -> Result<Reply, Failure> {
+        let kind = route.kind;
+        let mut new = object::decode(kind, body)?;
+        object::place(&mut new, route.namespace_text(), Some(name))?;
+        self.write(|store| match store.get(&route.key(name)).cloned() {
+            Some(old) => {
+                let new = event::stored(kind, new);
+                replace(store, route, query, &old, new)
+            }
+            None if kind.absent_put == AbsentPut::NotFound || route.part == Part::Status => {
+                Err(Failure::not_found(kind, name))
+            }
+            // The uid is a precondition, and nothing has no uid.
+            None if !meta(&new, "uid").is_empty() => {
+                let why = format!(
+                    "Precondition failed: UID in precondition: {}, UID in object meta: ",
+                    meta(&new, "uid")
+                );
+                Err(Failure::conflict(kind, name, &why))
+            }
+            None => {
+                unversion(&mut new);
+                create(store, route, query, new)
+            }
+        })
+    }
+
+    pub(crate) fn patch(
+        &self,
+        route: &Route,
+        name: &str,
+        query: &Query,
+        patch: &Patch,
+    ) -> Result<Reply, Failure> {
+        let kind = route.kind;
+        self.write(|store| {
+            let old = store.get(&route.key(name)).cloned();
+            let old = old.ok_or_else(|| Failure::not_found(kind, name))?;
+            let patched = patch.apply(event::shown(kind, Value::clone(&old)))?;
+            let mut new = object::check_shape(kind, patched)?;
+            object::place(&mut new, route.namespace_text(), Some(name))?;
+            replace(store, route, query, &old, event::stored(kind, new))
+        })
+    }
+
+    pub(crate) fn delete(
+        &self,
+        route: &Route,
+        name: &str,
+        query: &Query,
+        body: &[u8],
+    ) -> Result<Reply, Failure> {
+        let options = DeleteOptions::parse(query, body)?;
+        self.write(|store| delete(store, route, name, &options))
+    }
+
+    pub(crate) fn delete_collection(
+        &self,
+        route: &Route,
+        query: &Query,
+        body: &[u8],
+    ) -> Result<Reply, Failure> {
+        let listed = self.list(route, query)?;
+        let kind = route.kind;
+        let selector = Selector::parse(
+            kind,
+            query.text("labelSelector"),
+            query.text("fieldSelector"),
+        )?;
+        let options = DeleteOptions::parse(query, body)?;
+        self.write(|store| {
+            let chosen: Vec<Key> = store
+                .list(kind.collection, route.namespace.as_deref())
+                .filter(|(_, object)| selector.matches(object))
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in chosen {
+                let one = Route {
+                    namespace: Some(key.namespace).filter(|n| !n.is_empty()),
+                    ..route.clone()
+                };
+                delete(store, &one, &key.name, &options)?;
+            }
+            Ok(listed)
+        })
+    }
+}
+
+impl Route {
+    fn namespace_text(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
+    }
+
+    fn key(&self, name: &str) -> Key {
+        key(self.kind, self.namespace_text(), name)
+    }
+}
+
+fn key(kind: &Kind, namespace: &str, name: &str) -> Key {
+    Key {
+        collection: kind.collection,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// Items of a list carry no type line; the list has it.
+fn list_item(kind: &Kind, object: &Value) -> Value {
+    let mut item = event::shown(kind, object.clone());
+    if let Some(fields) = item.as_object_mut() {
+        fields.remove("apiVersion");
+        fields.remove("kind");
+    }
+    item
+}
+
+fn create(
+    store: &mut Store,
+    route: &Route,
+    query: &Query,
+    mut new: Value,
+) -> Result<Reply, Failure> {
+    let kind = route.kind;
+    object::place(&mut new, route.namespace_text(), None)?;
+    if meta(&new, "name").is_empty() && meta(&new, "generateName").is_empty() {
+        let why = "Required value: name or generateName is required";
+        return Err(Failure::invalid(
+            kind,
+            "",
+            "metadata.name",
+            "FieldValueRequired",
+            why,
+        ));
+    }
+    if !version_of(&new).is_empty() {
+        let why = "resourceVersion should not be set on objects to be created";
+        return Err(Failure::internal(why));
+    }
+    if let Some(namespace) = &route.namespace {
+        namespace_exists(store, namespace)?;
+    }
+    object::born(kind, &mut new);
+    let mut new = event::stored(kind, new);
+    object::validate(kind, &mut new)?;
+    let name = meta(&new, "name").to_owned();
+    let key = route.key(&name);
+    if store.get(&key).is_some() {
+        return Err(Failure::already_exists(kind, &name));
+    }
+    let created = if is_dry_run(query) {
+        new
+    } else {
+        Value::clone(&store.put(key, new))
+    };
+    Ok((StatusCode::CREATED, event::shown(kind, created)))
+}
+
+fn namespace_exists(store: &Store, name: &str) -> Result<(), Failure> {
+    let namespaces = Kind::find("", "v1", "namespaces").ok_or_else(Failure::no_such_path)?;
+    match store.get(&key(namespaces, "", name)) {
+        Some(_) => Ok(()),
+        None => Err(Failure::not_found(namespaces, name)),
+    }
+}
+
+/// Puts `new` in the place of `old` if its preconditions hold.
+fn replace(
+    store: &mut Store,
+    route: &Route,
+    query: &Query,
+    old: &Value,
+    mut new: Value,
+) -> Result<Reply, Failure> {
+    let kind = route.kind;
+    let name = meta(old, "name").to_owned();
+    let uid = meta(&new, "uid");
+    if !uid.is_empty() && uid != meta(old, "uid") {
+        let why = uid_mismatch(uid, old);
+        return Err(Failure::conflict(kind, &name, &why));
+    }
+    match (version_of(&new), kind.unversioned_put) {
+        ("" | "0", UnversionedPut::Overwrites) => {}
+        ("" | "0", UnversionedPut::Refused) => {
+            let why = "Invalid value: 0x0: must be specified for an update";
+            let (field, reason) = ("metadata.resourceVersion", "FieldValueInvalid");
+            return Err(Failure::invalid(kind, &name, field, reason, why));
+        }
+        (asked, _) if asked == version_of(old) => {}
+        _ => return Err(Failure::modified(kind, &name)),
+    }
+    object::carry_over(kind, route.part, old, &mut new);
+    new["metadata"]["resourceVersion"] = version_of(old).into();
+    new["apiVersion"] = old["apiVersion"].clone();
+    new["kind"] = old["kind"].clone();
+    object::validate(kind, &mut new)?;
+    // A write that changes nothing is no write: no new version, and no watcher hears of it.
+    if new == *old || is_dry_run(query) {
+        return Ok((StatusCode::OK, event::shown(kind, new)));
+    }
+    let key = route.key(&name);
+    let put = store.put(key.clone(), new);
+    if ends_now(&put) {
+        store.remove(&key);
+    }
+    Ok((StatusCode::OK, event::shown(kind, Value::clone(&put))))
+}
+
+/// Whether an object was only waiting for its finalizers.
+fn ends_now(object: &Value) -> bool {
+    !meta(object, "deletionTimestamp").is_empty()
+        && !object::has_finalizers(object)
+        && object["metadata"]["deletionGracePeriodSeconds"]
+            .as_i64()
+            .unwrap_or(0)
+            == 0
+}
+
+fn uid_mismatch(asked: &str, old: &Value) -> String {
+    let found = meta(old, "uid");
+    format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {found}")
+}
+
+/// Takes the resourceVersion out.
+fn unversion(object: &mut Value) {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
+}
+
+fn is_dry_run(query: &Query) -> bool {
+    query.text("dryRun") == "All"
+}
+
+#[derive(Debug, Default)]
+struct DeleteOptions {
+    uid: String,
+    resource_version: String,
+    grace_seconds: Option<i64>,
+    dry_run: bool,
+}
+
+impl DeleteOptions {
+    fn parse(query: &Query, body: &[u8]) -> Result<Self, Failure> {
+        let body: Value = if body.is_empty() {
+            json!({})
+        } else {
+            let malformed =
+                |error| Failure::bad_request(format!("malformed DeleteOptions: {error}"));
+            serde_json::from_slice(body).map_err(malformed)?
+        };
+        let precondition = |field: &str| {
+            body["preconditions"][field]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let in_query = query.number("gracePeriodSeconds")?;
+        let in_query = in_query.and_then(|seconds| i64::try_from(seconds).ok());
+        Ok(Self {
+            uid: precondition("uid"),
+            resource_version: precondition("resourceVersion"),
+            grace_seconds: body["gracePeriodSeconds"].as_i64().or(in_query),
+            dry_run: is_dry_run(query) || body["dryRun"] == json!(["All"]),
+        })
+    }
+
+    /// Seconds that the object may live on. Only a pod that was given to a node and has not ended gets any.
+    fn grace_for(&self, object: &Value) -> i64 {
+        let is_running = object["kind"] == "Pod"
+            && object["spec"]["nodeName"]
+                .as_str()
+                .is_some_and(|node| !node.is_empty())
+            && !["Succeeded", "Failed"]
+                .contains(&object["status"]["phase"].as_str().unwrap_or_default());
+        if !is_running {
+            return 0;
+        }
+        let own = object["spec"]["terminationGracePeriodSeconds"].as_i64();
+        self.grace_seconds
+            .or(own)
+            .unwrap_or(DEFAULT_GRACE_SECONDS)
+            .max(0)
+    }
+}
+
+fn delete(
+    store: &mut Store,
+    route: &Route,
+    name: &str,
+    options: &DeleteOptions,
+) -> Result<Reply, Failure> {
+    let kind = route.kind;
+    let key = route.key(name);
+    let old = store.get(&key).cloned();
+    let old = old.ok_or_else(|| Failure::not_found(kind, name))?;
+    if !options.uid.is_empty() && options.uid != meta(&old, "uid") {
+        return Err(Failure::conflict(
+            kind,
+            name,
+            &uid_mismatch(&options.uid, &old),
+        ));
+    }
+    let (asked, found) = (options.resource_version.as_str(), version_of(&old));
+    if !asked.is_empty() && asked != found {
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {found}"
+        );
+        return Err(Failure::conflict(kind, name, &why));
+    }
+    let grace = options.grace_for(&old);
+    if options.dry_run {
+        return Ok((StatusCode::OK, event::shown(kind, Value::clone(&old))));
+    }
+    if grace > 0 || object::has_finalizers(&old) {
+        let marked = mark(store, &key, &old, grace);
+        return Ok((StatusCode::OK, event::shown(kind, marked)));
+    }
+    if kind.kind == "Namespace" {
+        for inside in store.keys_in(name) {
+            store.remove(&inside);
+        }
+    }
+    store.remove(&key);
+    Ok((StatusCode::OK, farewell(kind, &old)))
+}
+
+/// Marks an object as being deleted; a mark is only ever shortened.
+fn mark(store: &mut Store, key: &Key, old: &Value, grace: i64) -> Value {
+    let marked_for = old["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    if !meta(old, "deletionTimestamp").is_empty() && marked_for.is_none_or(|marked| marked <= grace)
+    {
+        return old.clone();
+    }
+    let mut marked = old.clone();
+    marked["metadata"]["deletionTimestamp"] = clock::from_now(grace).into();
+    marked["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+    Value::clone(&store.put(key.clone(), marked))
+}
+
+/// Some kinds answer a deletion with the object, most with a Status.
+fn farewell(kind: &Kind, last: &Value) -> Value {
+    if ["Pod", "Namespace"].contains(&kind.kind) {
+        return event::shown(kind, last.clone());
+    }
+    let mut details =
+        json!({"name": meta(last, "name"), "kind": kind.plural, "uid": meta(last, "uid")});
+    if !kind.group.is_empty() {
+        details["group"] = kind.group.into();
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}

@@ -1,0 +1,601 @@
+//! Leases: compare-and-swap and everything around it.
+
+use futures::future::join_all;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::{Value, json};
+
+use crate::server::{Bench, lease, make_namespace, refused, version};
+
+const JSON: &str = "application/json";
+
+fn holder(lease: &Lease) -> &str {
+    let spec = lease.spec.as_ref().unwrap();
+    spec.holder_identity.as_deref().unwrap_or_default()
+}
+
+fn with_holder(mut lease: Lease, holder: &str) -> Lease {
+    lease.spec.as_mut().unwrap().holder_identity = Some(holder.to_owned());
+    lease
+}
+
+async fn replace(bench: &Bench, lease: &Lease) -> kube::Result<Lease> {
+    let name = lease.metadata.name.as_deref().unwrap();
+    let params = PostParams::default();
+    bench.leases().replace(name, &params, lease).await
+}
+
+pub(crate) async fn create_fills_in_what_the_server_owns(bench: Bench) {
+    let made = bench.create_lease("l", json!({"a": "b"})).await;
+    let metadata = &made.metadata;
+    assert_eq!(
+        metadata.namespace.as_deref(),
+        Some(bench.namespace.as_str())
+    );
+    assert_eq!(metadata.uid.as_ref().unwrap().len(), 36);
+    assert!(metadata.creation_timestamp.is_some());
+    assert!(metadata.generation.is_none());
+    assert!(version(&made) > 0);
+    assert_eq!(holder(&made), "a-0");
+    let read = bench.leases().get("l").await.unwrap();
+    assert_eq!(read.metadata.resource_version, metadata.resource_version);
+    assert_eq!(read.spec, made.spec);
+}
+
+pub(crate) async fn create_of_an_existing_name_is_refused(bench: Bench) {
+    bench.create_lease("l", json!({})).await;
+    let again = bench
+        .leases()
+        .create(&PostParams::default(), &lease("l", json!({})))
+        .await;
+    let status = refused(again, 409, "AlreadyExists");
+    assert_eq!(
+        status.message,
+        "leases.coordination.k8s.io \"l\" already exists"
+    );
+    let details = status.details.unwrap();
+    assert_eq!(
+        (details.name.as_str(), details.kind.as_str()),
+        ("l", "leases")
+    );
+    assert_eq!(details.group, "coordination.k8s.io");
+}
+
+pub(crate) async fn create_in_an_absent_namespace_is_refused(bench: Bench) {
+    let nowhere: Api<Lease> = Api::namespaced(bench.client, "there-is-no-such-namespace");
+    let made = nowhere
+        .create(&PostParams::default(), &lease("l", json!({})))
+        .await;
+    let status = refused(made, 404, "NotFound");
+    assert_eq!(
+        status.message,
+        "namespaces \"there-is-no-such-namespace\" not found"
+    );
+    assert!(
+        nowhere
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+}
+
+pub(crate) async fn create_with_a_version_is_refused(bench: Bench) {
+    let mut new = lease("l", json!({}));
+    new.metadata.resource_version = Some("1".to_owned());
+    let made = bench.leases().create(&PostParams::default(), &new).await;
+    let status = refused(made, 500, "InternalError");
+    assert!(
+        status.message.contains("resourceVersion should not be set"),
+        "{status:?}"
+    );
+}
+
+pub(crate) async fn create_generates_a_name(bench: Bench) {
+    let mut new = lease("l", json!({}));
+    new.metadata.name = None;
+    let made = bench.leases().create(&PostParams::default(), &new).await;
+    refused(made, 422, "Invalid");
+    new.metadata.generate_name = Some("made-".to_owned());
+    let made = bench
+        .leases()
+        .create(&PostParams::default(), &new)
+        .await
+        .unwrap();
+    let name = made.metadata.name.unwrap();
+    assert!(name.starts_with("made-") && name.len() == 10, "{name}");
+}
+
+pub(crate) async fn get_of_an_absent_name_is_not_found(bench: Bench) {
+    let status = refused(bench.leases().get("none").await, 404, "NotFound");
+    assert_eq!(
+        status.message,
+        "leases.coordination.k8s.io \"none\" not found"
+    );
+    assert!(bench.leases().get_opt("none").await.unwrap().is_none());
+}
+
+pub(crate) async fn replace_with_the_current_version_wins(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    let won = replace(&bench, &with_holder(made.clone(), "b-0"))
+        .await
+        .unwrap();
+    assert_eq!(holder(&won), "b-0");
+    assert!(version(&won) > version(&made));
+    assert_eq!(won.metadata.uid, made.metadata.uid);
+    assert_eq!(
+        won.metadata.creation_timestamp,
+        made.metadata.creation_timestamp
+    );
+}
+
+pub(crate) async fn replace_with_a_stale_version_conflicts(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    replace(&bench, &with_holder(made.clone(), "b-0"))
+        .await
+        .unwrap();
+    let status = refused(
+        replace(&bench, &with_holder(made, "c-0")).await,
+        409,
+        "Conflict",
+    );
+    assert!(
+        status.message.contains("the object has been modified"),
+        "{status:?}"
+    );
+    assert_eq!(holder(&bench.leases().get("l").await.unwrap()), "b-0");
+}
+
+pub(crate) async fn replace_without_a_version_is_invalid(bench: Bench) {
+    bench.create_lease("l", json!({})).await;
+    let status = refused(
+        replace(&bench, &lease("l", json!({}))).await,
+        422,
+        "Invalid",
+    );
+    let cause = status.details.unwrap().causes.remove(0);
+    assert_eq!(cause.field, "metadata.resourceVersion");
+}
+
+/// What protects a holder whose Lease was deleted from bringing it back unawares.
+pub(crate) async fn replace_of_an_absent_lease_by_its_uid_conflicts(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    bench
+        .leases()
+        .delete("l", &DeleteParams::default())
+        .await
+        .unwrap();
+    let status = refused(replace(&bench, &made).await, 409, "Conflict");
+    assert!(status.message.contains("Precondition failed"), "{status:?}");
+    assert!(bench.leases().get_opt("l").await.unwrap().is_none());
+}
+
+/// A trap: the old version in it does not make it fail.
+pub(crate) async fn replace_of_an_absent_lease_without_a_uid_creates_it(bench: Bench) {
+    let mut made = bench.create_lease("l", json!({})).await;
+    let first = made.metadata.uid.take();
+    bench
+        .leases()
+        .delete("l", &DeleteParams::default())
+        .await
+        .unwrap();
+    let second = replace(&bench, &made).await.unwrap();
+    assert_ne!(second.metadata.uid, first);
+    assert!(version(&second) > version(&made));
+}
+
+pub(crate) async fn replace_with_another_uid_conflicts(bench: Bench) {
+    let mut made = bench.create_lease("l", json!({})).await;
+    made.metadata.uid = Some("00000000-0000-4000-8000-000000000000".to_owned());
+    refused(replace(&bench, &made).await, 409, "Conflict");
+}
+
+pub(crate) async fn replace_that_changes_nothing_writes_nothing(bench: Bench) {
+    let made = bench.create_lease("l", json!({"a": "b"})).await;
+    let same = replace(&bench, &made).await.unwrap();
+    assert_eq!(version(&same), version(&made));
+    replace(&bench, &same).await.unwrap();
+}
+
+pub(crate) async fn of_two_writers_with_one_version_one_wins(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    let writers: Vec<Lease> = (0..8)
+        .map(|n| with_holder(made.clone(), &format!("w-{n}")))
+        .collect();
+    let results = join_all(writers.iter().map(|writer| replace(&bench, writer))).await;
+    let winners: Vec<Lease> = results
+        .into_iter()
+        .filter_map(|result| match result {
+            Ok(lease) => Some(lease),
+            lost => {
+                refused(lost, 409, "Conflict");
+                None
+            }
+        })
+        .collect();
+    assert_eq!(winners.len(), 1);
+    let read = bench.leases().get("l").await.unwrap();
+    assert_eq!(holder(&read), holder(&winners[0]));
+}
+
+async fn patch(bench: &Bench, name: &str, patch: &Value) -> kube::Result<Lease> {
+    let params = PatchParams::default();
+    bench
+        .leases()
+        .patch(name, &params, &Patch::Merge(patch))
+        .await
+}
+
+pub(crate) async fn merge_patch_changes_and_removes_fields(bench: Bench) {
+    let made = bench
+        .create_lease("l", json!({"keep": "1", "drop": "1"}))
+        .await;
+    let change = json!({
+        "metadata": {"labels": {"drop": null, "add": "1"}},
+        "spec": {"holderIdentity": "b-0", "leaseDurationSeconds": null},
+    });
+    let patched = patch(&bench, "l", &change).await.unwrap();
+    assert_eq!(
+        json!(patched.metadata.labels),
+        json!({"keep": "1", "add": "1"})
+    );
+    assert_eq!(holder(&patched), "b-0");
+    assert!(
+        patched
+            .spec
+            .as_ref()
+            .unwrap()
+            .lease_duration_seconds
+            .is_none()
+    );
+    assert!(version(&patched) > version(&made));
+}
+
+pub(crate) async fn merge_patch_with_a_stale_version_conflicts(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    let at = |version: u64, holder: &str| {
+        json!({
+            "metadata": {"resourceVersion": version.to_string()}, "spec": {"holderIdentity": holder},
+        })
+    };
+    patch(&bench, "l", &at(version(&made), "b-0"))
+        .await
+        .unwrap();
+    refused(
+        patch(&bench, "l", &at(version(&made), "c-0")).await,
+        409,
+        "Conflict",
+    );
+    assert_eq!(holder(&bench.leases().get("l").await.unwrap()), "b-0");
+}
+
+pub(crate) async fn merge_patch_of_an_absent_lease_is_not_found(bench: Bench) {
+    refused(
+        patch(&bench, "none", &json!({"spec": {}})).await,
+        404,
+        "NotFound",
+    );
+}
+
+pub(crate) async fn json_patch_with_a_failed_test_is_refused(bench: Bench) {
+    bench.create_lease("l", json!({})).await;
+    let steps = |expected: &str| {
+        json!([
+            {"op": "test", "path": "/spec/holderIdentity", "value": expected},
+            {"op": "replace", "path": "/spec/holderIdentity", "value": "b-0"},
+        ])
+    };
+    let media = "application/json-patch+json";
+    let path = bench.lease_path("/l");
+    let body = |expected| steps(expected).to_string().into_bytes();
+    refused(
+        bench.raw("PATCH", &path, media, body("x")).await,
+        422,
+        "Invalid",
+    );
+    let patched = bench.raw("PATCH", &path, media, body("a-0")).await.unwrap();
+    assert_eq!(patched["spec"]["holderIdentity"], "b-0");
+}
+
+pub(crate) async fn patch_of_an_unknown_format_is_refused(bench: Bench) {
+    bench.create_lease("l", json!({})).await;
+    let patched = bench
+        .raw(
+            "PATCH",
+            &bench.lease_path("/l"),
+            "application/json",
+            b"{}".to_vec(),
+        )
+        .await;
+    refused(patched, 415, "UnsupportedMediaType");
+}
+
+pub(crate) async fn times_keep_their_microseconds(bench: Bench) {
+    let path = bench.lease_path("");
+    for (n, (written, read)) in [
+        ("2026-01-02T03:04:05.000006Z", "2026-01-02T03:04:05.000006Z"),
+        ("2026-01-02T03:04:05.100000Z", "2026-01-02T03:04:05.100000Z"),
+        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000000Z"),
+        (
+            "2026-01-02T03:04:05.1234567Z",
+            "2026-01-02T03:04:05.123456Z",
+        ),
+        (
+            "2026-01-02T05:04:05.000001+02:00",
+            "2026-01-02T03:04:05.000001Z",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut new = json!(lease(&format!("l{n}"), json!({})));
+        new["spec"]["renewTime"] = written.into();
+        let made = bench
+            .raw("POST", &path, JSON, new.to_string().into_bytes())
+            .await
+            .unwrap();
+        assert_eq!(made["spec"]["renewTime"], read, "{written}");
+    }
+}
+
+pub(crate) async fn delete_checks_its_preconditions(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    let delete = async |uid: Option<&str>, version: Option<&str>| {
+        let preconditions = Preconditions {
+            uid: uid.map(str::to_owned),
+            resource_version: version.map(str::to_owned),
+        };
+        let params = DeleteParams::default().preconditions(preconditions);
+        bench.leases().delete("l", &params).await
+    };
+    refused(delete(Some("other"), None).await, 409, "Conflict");
+    refused(delete(None, Some("1")).await, 409, "Conflict");
+    let (uid, now) = (
+        made.metadata.uid.as_deref(),
+        made.metadata.resource_version.as_deref(),
+    );
+    let status = delete(uid, now)
+        .await
+        .unwrap()
+        .right()
+        .expect("a Status, not the object");
+    assert_eq!(status.details.unwrap().name, "l");
+    refused(delete(None, None).await, 404, "NotFound");
+}
+
+pub(crate) async fn delete_collection_takes_only_what_is_selected(bench: Bench) {
+    bench.create_lease("a", json!({"of": "x"})).await;
+    bench.create_lease("b", json!({"of": "x"})).await;
+    bench.create_lease("c", json!({"of": "y"})).await;
+    let selected = ListParams::default().labels("of=x");
+    bench
+        .leases()
+        .delete_collection(&DeleteParams::default(), &selected)
+        .await
+        .unwrap();
+    assert_eq!(names(&bench, &ListParams::default()).await, ["c"]);
+}
+
+pub(crate) async fn dry_run_writes_nothing(bench: Bench) {
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    bench
+        .leases()
+        .create(&dry, &lease("l", json!({})))
+        .await
+        .unwrap();
+    assert!(bench.leases().get_opt("l").await.unwrap().is_none());
+    let made = bench.create_lease("l", json!({})).await;
+    let changed = with_holder(made.clone(), "b-0");
+    let answer = bench.leases().replace("l", &dry, &changed).await.unwrap();
+    assert_eq!(holder(&answer), "b-0");
+    let read = bench.leases().get("l").await.unwrap();
+    assert_eq!((holder(&read), version(&read)), ("a-0", version(&made)));
+}
+
+async fn names(bench: &Bench, params: &ListParams) -> Vec<String> {
+    let list = bench.leases().list(params).await.unwrap();
+    list.items
+        .into_iter()
+        .filter_map(|lease| lease.metadata.name)
+        .collect()
+}
+
+pub(crate) async fn lists_are_selected_by_label(bench: Bench) {
+    bench
+        .create_lease("a", json!({"group": "g1", "role": "master"}))
+        .await;
+    bench.create_lease("b", json!({"group": "g1"})).await;
+    bench
+        .create_lease("c", json!({"group": "g2", "role": "slave"}))
+        .await;
+    for (selector, want) in [
+        ("group=g1", vec!["a", "b"]),
+        ("group==g1,role=master", vec!["a"]),
+        ("group!=g1", vec!["c"]),
+        ("role", vec!["a", "c"]),
+        ("!role", vec!["b"]),
+        ("role!=master", vec!["b", "c"]),
+        ("group in (g1, g2),role notin (slave)", vec!["a", "b"]),
+        ("group in (g3)", vec![]),
+    ] {
+        let params = ListParams::default().labels(selector);
+        assert_eq!(names(&bench, &params).await, want, "{selector}");
+    }
+    let bad = ListParams::default().labels("group in g1");
+    refused(bench.leases().list(&bad).await, 400, "BadRequest");
+}
+
+pub(crate) async fn lists_are_selected_by_name(bench: Bench) {
+    bench.create_lease("a", json!({})).await;
+    bench.create_lease("b", json!({})).await;
+    let by = |fields: &str| ListParams::default().fields(fields);
+    assert_eq!(names(&bench, &by("metadata.name=b")).await, ["b"]);
+    assert_eq!(names(&bench, &by("metadata.name!=b")).await, ["a"]);
+    let unknown = by("spec.holderIdentity=a-0");
+    refused(bench.leases().list(&unknown).await, 400, "BadRequest");
+}
+
+pub(crate) async fn lists_span_namespaces(bench: Bench) {
+    let other = Bench {
+        namespace: make_namespace(&bench.client, "another").await,
+        ..bench.clone()
+    };
+    bench.create_lease("l", json!({"case": "span"})).await;
+    other.create_lease("l", json!({"case": "span"})).await;
+    let everywhere: Api<Lease> = Api::all(bench.client.clone());
+    let list = everywhere
+        .list(&ListParams::default().labels("case=span"))
+        .await
+        .unwrap();
+    let mut found: Vec<_> = list
+        .items
+        .into_iter()
+        .filter_map(|l| l.metadata.namespace)
+        .collect();
+    let mut want = vec![bench.namespace.clone(), other.namespace.clone()];
+    found.sort();
+    want.sort();
+    found.retain(|namespace| want.contains(namespace));
+    assert_eq!(found, want);
+    assert_eq!(names(&bench, &ListParams::default()).await, ["l"]);
+}
+
+pub(crate) async fn versions_are_one_sequence(bench: Bench) {
+    let first = bench.create_lease("a", json!({})).await;
+    let maps: Api<ConfigMap> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}});
+    let map = serde_json::from_value(map).unwrap();
+    let map = maps.create(&PostParams::default(), &map).await.unwrap();
+    let second = bench.create_lease("b", json!({})).await;
+    let between: u64 = map.metadata.resource_version.unwrap().parse().unwrap();
+    assert!(version(&first) < between && between < version(&second));
+    let list = bench.leases().list(&ListParams::default()).await.unwrap();
+    let of_list: u64 = list.metadata.resource_version.unwrap().parse().unwrap();
+    assert!(of_list >= version(&second));
+}
+
+pub(crate) async fn bad_values_are_invalid(bench: Bench) {
+    let path = bench.lease_path("");
+    let post = async |change: &str, value: Value| {
+        let mut new = json!(lease("l", json!({})));
+        *new.pointer_mut(change).unwrap() = value;
+        bench
+            .raw("POST", &path, JSON, new.to_string().into_bytes())
+            .await
+    };
+    refused(
+        post("/metadata/name", json!("Broker_A")).await,
+        422,
+        "Invalid",
+    );
+    refused(
+        post("/metadata/labels", json!({"a": "not ok"})).await,
+        422,
+        "Invalid",
+    );
+    refused(
+        post("/metadata/labels", json!({"-a": "b"})).await,
+        422,
+        "Invalid",
+    );
+    refused(
+        post("/spec/leaseDurationSeconds", json!(0)).await,
+        422,
+        "Invalid",
+    );
+    refused(
+        post("/spec/leaseDurationSeconds", json!("x")).await,
+        400,
+        "BadRequest",
+    );
+    refused(
+        post("/spec/holderIdentity", json!(7)).await,
+        400,
+        "BadRequest",
+    );
+    refused(
+        post("/spec", json!({"renewTime": "yesterday"})).await,
+        400,
+        "BadRequest",
+    );
+    post("/spec", json!({"holderIdentity": ""})).await.unwrap();
+}
+
+pub(crate) async fn large_annotations_have_a_limit(bench: Bench) {
+    let annotated = |bytes: usize| {
+        let mut new = lease("l", json!({}));
+        let value = ("example.org/state".to_owned(), "x".repeat(bytes));
+        new.metadata.annotations = Some([value].into());
+        new
+    };
+    let over = bench
+        .leases()
+        .create(&PostParams::default(), &annotated(300_000))
+        .await;
+    refused(over, 422, "Invalid");
+    bench
+        .leases()
+        .create(&PostParams::default(), &annotated(200_000))
+        .await
+        .unwrap();
+}
+
+pub(crate) async fn names_in_body_and_path_must_agree(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    let other = bench
+        .leases()
+        .replace("other", &PostParams::default(), &made)
+        .await;
+    refused(other, 400, "BadRequest");
+    let mut elsewhere = lease("m", json!({}));
+    elsewhere.metadata.namespace = Some("default".to_owned());
+    let body = json!(elsewhere).to_string().into_bytes();
+    refused(
+        bench.raw("POST", &bench.lease_path(""), JSON, body).await,
+        400,
+        "BadRequest",
+    );
+    let mut pod = json!(lease("m", json!({})));
+    pod["kind"] = "Pod".into();
+    let body = pod.to_string().into_bytes();
+    refused(
+        bench.raw("POST", &bench.lease_path(""), JSON, body).await,
+        400,
+        "BadRequest",
+    );
+}
+
+pub(crate) async fn unknown_paths_and_methods_are_refused(bench: Bench) {
+    let get = async |path: &str| match bench.raw("GET", path, JSON, Vec::new()).await {
+        Err(kube::Error::Api(status)) => status.code,
+        other => panic!("{path}: {other:?}"),
+    };
+    assert_eq!(get("/nowhere").await, 404);
+    assert_eq!(get("/apis/coordination.k8s.io/v1/widgets").await, 404);
+    assert_eq!(get("/apis/nobody.example.org/v1/leases").await, 404);
+    assert_eq!(get(&bench.lease_path("/l/status")).await, 404);
+    let posted = bench
+        .raw("POST", &bench.lease_path("/l"), JSON, b"{}".to_vec())
+        .await;
+    refused(posted, 405, "MethodNotAllowed");
+}
+
+pub(crate) async fn malformed_bodies_are_bad_requests(bench: Bench) {
+    bench.create_lease("l", json!({})).await;
+    for body in ["", "{", "7", "[]"] {
+        let posted = bench
+            .raw("POST", &bench.lease_path(""), JSON, body.into())
+            .await;
+        refused(posted, 400, "BadRequest");
+    }
+    let media = "application/merge-patch+json";
+    let patched = bench
+        .raw("PATCH", &bench.lease_path("/l"), media, b"{".to_vec())
+        .await;
+    refused(patched, 400, "BadRequest");
+}
