@@ -106,9 +106,22 @@ impl Life {
 
     /// Whom the living broker was started as.
     pub(crate) fn reign(&self) -> Option<&Reign> {
+        self.reign_and_permit().map(|(reign, _)| reign)
+    }
+
+    /// Whom the living broker was started as, and its permit's end.
+    pub(crate) fn reign_and_permit(&self) -> Option<(&Reign, u64)> {
         match &self.state {
-            State::Alive(alive) => Some(&alive.past.reign),
+            State::Alive(alive) => Some((&alive.past.reign, alive.past.permit_until_ms)),
             State::Waiting | State::Ended(_) => None,
+        }
+    }
+
+    /// Whether a broker lives that is not being killed.
+    pub(crate) fn is_serving(&self) -> bool {
+        match &self.state {
+            State::Alive(alive) => !matches!(alive.course, Course::Killing { .. }),
+            State::Waiting | State::Ended(_) => false,
         }
     }
 

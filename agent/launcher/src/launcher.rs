@@ -16,6 +16,7 @@ use crate::{
         EndReason, ErrorKind, Op, PROTOCOL, Permit, Reply, ReplyError, Request, Role, StartOrder,
         Status,
     },
+    relays::Relays,
     server::Session,
     spawn,
 };
@@ -30,6 +31,7 @@ pub(crate) struct Launcher {
     pub(crate) stop_grace_ms: u64,
     pub(crate) journal: Journal,
     pub(crate) guard: Guard,
+    pub(crate) relays: Relays,
     pub(crate) life: Life,
     /// The newest epoch that was started as master, or whose permit was withdrawn: nothing starts under it again.
     pub(crate) burned: Option<u64>,
@@ -41,6 +43,7 @@ impl Launcher {
     /// Answers one request.
     pub(crate) fn answer(&mut self, session: &mut Session, request: &Request) -> Reply {
         let error = self.obey(session, request).err();
+        self.follow();
         if let Some(error) = &error {
             self.journal
                 .say(format_args!("refused an order: {}", error.message));
@@ -76,6 +79,10 @@ impl Launcher {
             Op::Start(order) => self.start(order),
             Op::Permit(permit) => self.permit(permit),
             Op::Stop { grace_ms } => self.stop(*grace_ms),
+            Op::Relay(wanted) => {
+                self.relays
+                    .order(wanted, self.life.reign_and_permit(), &self.nonce)
+            }
             Op::Kill => {
                 self.with_life(|life, hands| life.kill(EndReason::Killed, hands));
                 Ok(())
@@ -105,6 +112,10 @@ impl Launcher {
         if order.role == Role::Master {
             // Before the first instruction: even a start that fails half-way has used its term up.
             self.burned = self.burned.max(Some(order.term.epoch));
+        }
+        // Before it can write its first byte: a master follows nobody.
+        if order.role == Role::Master {
+            self.relays.park_slave();
         }
         let ext = env::var_os("JAVA_OPT_EXT");
         let ready = self
@@ -142,6 +153,7 @@ impl Launcher {
             self.burned = self.burned.max(Some(permit.term.epoch));
         }
         self.with_life(|life, hands| life.permit(permit.until_ms, hands));
+        self.relays.permit(permit.term, permit.until_ms);
         Ok(())
     }
 
@@ -163,6 +175,7 @@ impl Launcher {
             guarded: self.is_guarded(),
             leaving: self.is_leaving,
             broker: self.life.status(boottime_ms),
+            relay: self.relays.status(),
         }
     }
 
@@ -206,7 +219,16 @@ impl Launcher {
         if let Err(error) = self.guard.tick(&self.exe, clock::boottime_ms()) {
             self.journal.say(format_args!("start the guard: {error}"));
         }
-        self.with_life(Life::tick)
+        let wake_ms = self.with_life(Life::tick);
+        self.follow();
+        wake_ms
+    }
+
+    /// A broker that is gone or being killed serves no slave.
+    fn follow(&mut self) {
+        if self.relays.serves() && !self.life.is_serving() {
+            self.relays.silence_master();
+        }
     }
 
     fn with_life<T>(&mut self, act: impl FnOnce(&mut Life, &mut Hands<'_>) -> T) -> T {

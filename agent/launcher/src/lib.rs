@@ -12,6 +12,7 @@
 //! * `run` is brokerStart's one loop: signals, the control socket (`server`) and deadlines in a single thread.
 //! * `launcher` answers orders, `orders` holds the pure rules of what is taken, `broker` is the broker's life.
 //! * `spawn` starts the command, `group` is its process group, `guard` (safety H11) kills it when nobody else can.
+//! * `relays` holds the two ends of the replication relay, so that an agent's restart does not break replication.
 //! * [`clock`] reads CLOCK_BOOTTIME, [`conf`] single values of a broker.conf, `port` whether the broker listens.
 
 pub mod client;
@@ -27,6 +28,7 @@ mod journal;
 mod launcher;
 mod orders;
 mod port;
+mod relays;
 mod run;
 mod server;
 mod settings;

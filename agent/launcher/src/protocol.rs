@@ -12,6 +12,8 @@
 
 use std::path::PathBuf;
 
+pub use relay::Term;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The protocol's number.
@@ -70,6 +72,8 @@ pub enum Op {
     Status,
     /// Asks for the status now and on every change.
     Watch,
+    /// Replaces the orders of both ends of the replication relay.
+    Relay(RelayOrders),
 }
 
 /// The agent's first words on a connection that gives orders.
@@ -83,15 +87,6 @@ pub struct Hello {
     pub boottime_ms: u64,
     /// The agent's version, for people.
     pub agent_version: String,
-}
-
-/// A reign of one master (safety H9): equal only when both numbers are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Term {
-    /// Its number; strictly increasing for the life of the group's data.
-    pub epoch: u64,
-    /// Tells two terms of one number apart.
-    pub nonce: u64,
 }
 
 /// What a broker runs as.
@@ -135,6 +130,27 @@ pub struct Permit {
     pub instance: String,
     /// The new end, at most [`MAX_PERMIT_MS`] ahead; 0 = never again.
     pub until_ms: u64,
+}
+
+/// What both ends of the replication relay are to do: a level, equal orders given again change nothing.
+///
+/// The launcher itself takes the master's orders away when that broker is killed or has ended, and parks the slave's end
+/// when a master is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayOrders {
+    /// Taken only while a broker runs here as master of exactly this term and instance.
+    pub master: Option<relay::MasterOrders>,
+    /// `Attach` is taken unless a broker runs here as master; its instance must end in the launcher's nonce.
+    pub slave: relay::SlaveOrders,
+}
+
+/// How both ends of the relay go; `None` = not configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayStatus {
+    /// Where slaves of this member connect.
+    pub master: Option<relay::MasterStatus>,
+    /// Where this member's own JVM connects.
+    pub slave: Option<relay::SlaveStatus>,
 }
 
 /// The launcher's answer, and what a watch receives.
@@ -215,6 +231,8 @@ pub struct Status {
     pub leaving: bool,
     /// The broker.
     pub broker: Broker,
+    /// The replication relay.
+    pub relay: RelayStatus,
 }
 
 /// The broker as the launcher knows it. The agent adopts role, term, instance and permit only from here (safety H12).

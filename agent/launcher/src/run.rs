@@ -20,6 +20,7 @@ use crate::{
     journal::Journal,
     launcher::Launcher,
     protocol::EndReason,
+    relays::{Relays, RelaysError},
     server::{Server, SocketError},
     settings::{Parsed, Settings, USAGE},
     spawn,
@@ -52,6 +53,8 @@ enum RunError {
     Poll(#[source] Errno),
     #[error(transparent)]
     Socket(#[from] SocketError),
+    #[error(transparent)]
+    Relays(#[from] RelaysError),
 }
 
 /// The program `brokerStart`: `arguments` are those after its name.
@@ -98,12 +101,14 @@ fn run(settings: Settings) -> Result<ExitCode, RunError> {
     let Settings {
         socket,
         stop_grace_ms,
+        relay,
         command,
     } = settings;
     let boot_id = clock::boot_id().map_err(RunError::BootId)?;
     let nonce = format!("{:016x}", getrandom::u64().map_err(RunError::Random)?);
     let signals = take_signals().map_err(RunError::Signals)?;
     let mut server = Server::bind(&socket)?;
+    let relays = Relays::bind(relay)?;
     let exe = PathBuf::from(OWN_PROGRAM);
     let guard = Guard::start(&exe, clock::boottime_ms()).map_err(RunError::Guard)?;
     let mut launcher = Launcher {
@@ -114,6 +119,7 @@ fn run(settings: Settings) -> Result<ExitCode, RunError> {
         stop_grace_ms,
         journal: Journal::new("brokerStart"),
         guard,
+        relays,
         life: Life::new(),
         burned: None,
         is_leaving: false,

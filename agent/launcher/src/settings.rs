@@ -2,6 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    net::SocketAddr,
     path::PathBuf,
 };
 
@@ -25,6 +26,13 @@ $ROCKETMQ_HA_CONF).
                             (default /run/rocketmq-ha/launcher.sock)
   --stop-grace-ms N         time for an orderly stop after SIGTERM, then SIGKILL  ROCKETMQ_HA_STOP_GRACE_MS
                             (default 60000, at most 600000)
+  --relay-listen IP:PORT    where slaves' launchers connect for replication        ROCKETMQ_HA_RELAY_LISTEN
+  --relay-local IP:PORT     where this broker's own JVM connects as a slave,       ROCKETMQ_HA_RELAY_LOCAL
+                            a loopback address
+  --group-key-file PATH     the group's shared key (both relays need it)           ROCKETMQ_HA_GROUP_KEY_FILE
+  --cluster NAME            brokerClusterName (both relays need it)                ROCKETMQ_HA_CLUSTER
+  --broker-name NAME        brokerName (both relays need it)                       ROCKETMQ_HA_BROKER_NAME
+  --member NAME             refuse relay orders for another member                 ROCKETMQ_HA_MEMBER
   --help, --version
 
 Signals: SIGTERM, SIGINT and SIGHUP stop the broker in order and end brokerStart; a second one kills the broker. SIGQUIT
@@ -53,8 +61,27 @@ pub(crate) struct Settings {
     pub(crate) socket: PathBuf,
     /// Milliseconds between SIGTERM and SIGKILL to the broker when the launcher itself is stopped.
     pub(crate) stop_grace_ms: u64,
+    /// The replication relay, if any.
+    pub(crate) relay: Option<RelaySettings>,
     /// The broker's command.
     pub(crate) command: Template,
+}
+
+/// The replication relay's own settings.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RelaySettings {
+    /// Where slaves' launchers connect.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the own JVM connects; loopback.
+    pub(crate) local: Option<SocketAddr>,
+    /// The group's key.
+    pub(crate) key_file: PathBuf,
+    /// `brokerClusterName`.
+    pub(crate) cluster: String,
+    /// `brokerName`.
+    pub(crate) broker: String,
+    /// This member, if it is to be checked.
+    pub(crate) member: Option<String>,
 }
 
 /// A wrong flag or value.
@@ -76,16 +103,34 @@ pub(crate) enum SettingsError {
         /// What is wrong with it and what is right.
         reason: String,
     },
+    /// A flag that another one makes necessary.
+    #[error("a relay address without {0}: give it")]
+    Missing(&'static str),
     /// The command.
     #[error(transparent)]
     Command(#[from] CommandError),
 }
 
 /// The flags that take a value, and their environment variables.
-const FLAGS: [(&str, &str); 2] = [
-    ("--socket", "ROCKETMQ_HA_SOCKET"),
-    ("--stop-grace-ms", "ROCKETMQ_HA_STOP_GRACE_MS"),
+const FLAGS: [(&str, &str); 8] = [
+    (SOCKET, "ROCKETMQ_HA_SOCKET"),
+    (STOP_GRACE, "ROCKETMQ_HA_STOP_GRACE_MS"),
+    (RELAY_LISTEN, "ROCKETMQ_HA_RELAY_LISTEN"),
+    (RELAY_LOCAL, "ROCKETMQ_HA_RELAY_LOCAL"),
+    (GROUP_KEY_FILE, "ROCKETMQ_HA_GROUP_KEY_FILE"),
+    (CLUSTER, "ROCKETMQ_HA_CLUSTER"),
+    (BROKER_NAME, "ROCKETMQ_HA_BROKER_NAME"),
+    (MEMBER, "ROCKETMQ_HA_MEMBER"),
 ];
+
+const SOCKET: &str = "--socket";
+const STOP_GRACE: &str = "--stop-grace-ms";
+const RELAY_LISTEN: &str = "--relay-listen";
+const RELAY_LOCAL: &str = "--relay-local";
+const GROUP_KEY_FILE: &str = "--group-key-file";
+const CLUSTER: &str = "--cluster";
+const BROKER_NAME: &str = "--broker-name";
+const MEMBER: &str = "--member";
 
 impl Settings {
     /// Reads flags, then environment variables, then defaults.
@@ -112,12 +157,13 @@ impl Settings {
                 *value = environment(variable).filter(|text| !text.is_empty());
             }
         }
-        let [socket, grace] = given;
+        let [socket, grace, relay @ ..] = given;
         Ok(Parsed::Run(Box::new(Self {
             socket: PathBuf::from(socket.unwrap_or_else(|| DEFAULT_SOCKET.into())),
             stop_grace_ms: grace
                 .as_deref()
                 .map_or(Ok(DEFAULT_STOP_GRACE_MS), parse_grace)?,
+            relay: parse_relay(relay)?,
             command: Template::new(words)?,
         })))
     }
@@ -153,11 +199,74 @@ fn parse_grace(text: &OsStr) -> Result<u64, SettingsError> {
     match value.parse() {
         Ok(grace) if grace <= MAX_GRACE_MS => Ok(grace),
         _ => Err(SettingsError::Value {
-            flag: "--stop-grace-ms",
+            flag: STOP_GRACE,
             value: value.into_owned(),
             reason: format!("give whole milliseconds, at most {MAX_GRACE_MS}"),
         }),
     }
+}
+
+fn parse_relay(given: [Option<OsString>; 6]) -> Result<Option<RelaySettings>, SettingsError> {
+    let [listen, local, key_file, cluster, broker, member] = given;
+    if listen.is_none() && local.is_none() {
+        return Ok(None);
+    }
+    let local = parse_address(RELAY_LOCAL, local)?;
+    if let Some(address) = local
+        && !address.ip().is_loopback()
+    {
+        let reason =
+            "anybody could give the broker data there: choose a loopback address".to_owned();
+        return Err(SettingsError::Value {
+            flag: RELAY_LOCAL,
+            value: address.to_string(),
+            reason,
+        });
+    }
+    Ok(Some(RelaySettings {
+        listen: parse_address(RELAY_LISTEN, listen)?,
+        local,
+        key_file: key_file
+            .ok_or(SettingsError::Missing(GROUP_KEY_FILE))?
+            .into(),
+        cluster: parse_text(CLUSTER, cluster)?.ok_or(SettingsError::Missing(CLUSTER))?,
+        broker: parse_text(BROKER_NAME, broker)?.ok_or(SettingsError::Missing(BROKER_NAME))?,
+        member: parse_text(MEMBER, member)?,
+    }))
+}
+
+fn parse_address(
+    flag: &'static str,
+    given: Option<OsString>,
+) -> Result<Option<SocketAddr>, SettingsError> {
+    let Some(value) = parse_text(flag, given)? else {
+        return Ok(None);
+    };
+    match value.parse() {
+        Ok(address) => Ok(Some(address)),
+        Err(_) => {
+            let reason = "give IP:PORT, for instance 0.0.0.0:10913 or [::]:10913".to_owned();
+            Err(SettingsError::Value {
+                flag,
+                value,
+                reason,
+            })
+        }
+    }
+}
+
+fn parse_text(
+    flag: &'static str,
+    given: Option<OsString>,
+) -> Result<Option<String>, SettingsError> {
+    given
+        .map(OsString::into_string)
+        .transpose()
+        .map_err(|raw| SettingsError::Value {
+            flag,
+            value: raw.to_string_lossy().into_owned(),
+            reason: "it is no UTF-8".to_owned(),
+        })
 }
 
 #[cfg(test)]
@@ -215,5 +324,41 @@ mod tests {
                 .starts_with("--stop-grace-ms \"5s\": give whole")
         );
         assert!(error(&[]).contains("no command after"));
+        assert_eq!(
+            error(&["--relay-listen", "1.2.3.4:5", "--", "x"]),
+            "a relay address without --group-key-file: give it"
+        );
+        assert!(
+            error(&["--relay-local", "1.2.3.4:5", "--", "x"]).contains("choose a loopback address")
+        );
+        assert!(error(&["--relay-listen", "10913", "--", "x"]).contains("give IP:PORT"));
+    }
+
+    #[test]
+    fn a_whole_relay_is_read() {
+        let environment = [
+            ("ROCKETMQ_HA_CLUSTER", "c"),
+            ("ROCKETMQ_HA_BROKER_NAME", "b"),
+            ("ROCKETMQ_HA_GROUP_KEY_FILE", "/k"),
+        ];
+        let settings = run(
+            &[
+                "--relay-local=127.0.0.1:7",
+                "--relay-listen=[::]:8",
+                "--",
+                "x",
+            ],
+            &environment,
+        );
+        let wanted = RelaySettings {
+            listen: Some("[::]:8".parse().unwrap()),
+            local: Some("127.0.0.1:7".parse().unwrap()),
+            key_file: "/k".into(),
+            cluster: "c".into(),
+            broker: "b".into(),
+            member: None,
+        };
+        assert_eq!(settings.relay, Some(wanted));
+        assert_eq!(run(&["--", "x"], &environment).relay, None);
     }
 }
