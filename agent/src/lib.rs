@@ -1,4 +1,6 @@
 //! The rocketmq-ha sidecar: elects, fences, repairs and serves one RocketMQ broker.
+pub mod broker_conf;
+pub mod nameservers;
 pub mod properties;
 pub mod clock;
 pub mod settings;
