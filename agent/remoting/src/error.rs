@@ -108,7 +108,8 @@ pub enum AnswerError {
         /// Its explanation, cut to a readable length.
         remark: String,
     },
-    /// The server is still starting (facts §6.2: ports open before everything behind them is there).
+    /// A broker that has just started cannot answer this yet (only
+    /// [`GetRuntimeInfo`](crate::calls::GetRuntimeInfo)).
     #[error("not ready yet: {remark}; ask again shortly")]
     NotReady {
         /// Its explanation.
@@ -218,7 +219,7 @@ impl CallError {
         }
     }
 
-    /// Is the server there but still starting?
+    /// Is the server there, but too young to answer this?
     pub fn is_not_ready(&self) -> bool {
         matches!(
             self,

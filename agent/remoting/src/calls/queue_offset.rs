@@ -25,7 +25,8 @@ pub struct GetMinOffset {
     pub queue_id: u32,
 }
 
-/// Asks a broker how far a consumer group has read a queue.
+/// Asks a broker how far a consumer group has read a queue. Where a queue still has its first message, 4.9 answers 0 for
+/// a group that it does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GetConsumerOffset {
     /// The consumer group.
