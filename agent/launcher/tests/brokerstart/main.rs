@@ -6,6 +6,7 @@
 )]
 
 mod lab;
+mod relay_orders;
 
 use std::{
     fs,
