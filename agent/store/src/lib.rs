@@ -8,6 +8,7 @@
 //! | `walk` | one file record by record, stricter than the broker: a record must be where it says it is |
 //! | [`extent`](Extent) | where the log begins and ends, and what lies beyond |
 //! | [`boundary`](Boundaries), `checksum` | places to cut at; sums that prove two logs equal |
+//! | [`cut`](CutOrder) | the tail into the archive, then the recipe: log, queues, index, checkpoint, timer, epochs |
 //! | [`hafile`] | crash-safe small files under `<root>/ha/` |
 //! | [`lock`](StoreLock) | one worker per volume |
 //! | `durable`, `sparse`, [`host`](Host) | fsync and rename; holes and zeros; the machine a test can replace |
@@ -15,11 +16,10 @@
 //! The caller guarantees that no JVM has the files open: its launcher says that the broker is stopped. No lock can
 //! find that out across pods.
 
-#![allow(dead_code, reason = "the cut that uses the rest comes next")]
-
 mod boundary;
 mod checkpoint;
 mod checksum;
+mod cut;
 mod durable;
 mod error;
 mod extent;
@@ -36,6 +36,7 @@ pub mod testing;
 mod walk;
 
 pub use boundary::Boundaries;
+pub use cut::{CutJob, CutOrder, CutReport, PendingCut};
 pub use error::StoreError;
 pub use extent::{Extent, LastRecord};
 pub use hafile::{HaDir, HaFileError};

@@ -43,6 +43,74 @@ pub(crate) fn for_each_block(
     Ok(())
 }
 
+/// Calls `visit` with the position and bytes of each unit of `unit` bytes, in order, leaving out units that lie in
+/// holes. `visit` returns whether to go on. A last part shorter than a unit is left out.
+pub(crate) fn for_each_unit(
+    file: &File,
+    unit: usize,
+    mut visit: impl FnMut(u64, &[u8]) -> bool,
+) -> io::Result<()> {
+    let mut pending = Pending {
+        unit,
+        at: 0,
+        bytes: Vec::new(),
+    };
+    let mut go_on = true;
+    for_each_block(file, 0, file.metadata()?.len(), |at, block| {
+        go_on = pending.jump_to(at, &mut visit) && pending.take(block, &mut visit);
+        Ok(go_on)
+    })?;
+    if go_on && !pending.bytes.is_empty() {
+        pending.jump_to(u64::MAX, &mut visit);
+    }
+    Ok(())
+}
+
+/// The unit that a block ended in the middle of.
+struct Pending {
+    unit: usize,
+    /// File position of the first byte.
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Pending {
+    /// Skips a hole: the unit it begins in and the unit it ends in are completed with zeros.
+    fn jump_to(&mut self, at: u64, visit: &mut impl FnMut(u64, &[u8]) -> bool) -> bool {
+        let end = self.at + len(&self.bytes);
+        if at == end {
+            return true;
+        }
+        let mut go_on = true;
+        if !self.bytes.is_empty() {
+            self.bytes.resize(self.unit, 0);
+            go_on = visit(self.at, &self.bytes);
+        }
+        let unit = u64::try_from(self.unit).unwrap_or(u64::MAX);
+        self.at = at - at % unit;
+        self.bytes.clear();
+        let lead = usize::try_from(at % unit).unwrap_or_default();
+        self.bytes.resize(lead, 0);
+        go_on
+    }
+
+    fn take(&mut self, block: &[u8], visit: &mut impl FnMut(u64, &[u8]) -> bool) -> bool {
+        self.bytes.extend_from_slice(block);
+        let mut at = self.at;
+        let mut units = self.bytes.chunks_exact(self.unit);
+        for bytes in &mut units {
+            if !visit(at, bytes) {
+                return false;
+            }
+            at += len(bytes);
+        }
+        let rest = units.remainder().len();
+        self.bytes.drain(..self.bytes.len() - rest);
+        self.at = at;
+        true
+    }
+}
+
 /// The next range of data in `from..to`.
 fn data_range(file: &File, from: u64, to: u64) -> io::Result<Option<(u64, u64)>> {
     let start = match seek(file, from, Whence::SeekData) {
@@ -139,6 +207,28 @@ mod tests {
         assert_eq!(end_of_data(&file, 11, 5 << 20).unwrap(), None);
         assert_eq!(end_of_data(&file, (5 << 20) + 2, size).unwrap(), None);
         assert_eq!(end_of_data(&file_of(0, &[]), 0, 0).unwrap(), None);
+    }
+
+    #[test]
+    fn units_across_holes_keep_their_places() {
+        // The first unit of the second data block began in a hole, the one at 4080 ends in one.
+        let size = 4 << 20;
+        let data = (2 << 20) + 3;
+        let file = file_of(size, &[(4080, &[1; 16]), (data, &[2; 30])]);
+        let mut seen = Vec::new();
+        for_each_unit(&file, 20, |at, bytes| {
+            if !is_zero(bytes) {
+                seen.push((at, bytes.iter().filter(|b| **b != 0).count()));
+            }
+            true
+        })
+        .unwrap();
+        let at = data - data % 20;
+        let first = usize::try_from(20 - data % 20).unwrap();
+        assert_eq!(seen[0], (4080, 16));
+        assert_eq!(seen[1], (at, first));
+        let rest: usize = seen[1..].iter().map(|(_, count)| count).sum();
+        assert_eq!(rest, 30);
     }
 
     #[test]

@@ -192,10 +192,6 @@ impl Store {
         })
     }
 
-    fn refuse_pending(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
     /// The folder for archives: `<root>/ha/lost+found`.
     #[must_use]
     pub fn lost_and_found(&self) -> PathBuf {

@@ -51,10 +51,6 @@ impl Walker {
         self.position
     }
 
-    pub(crate) fn segment(&self) -> &Segment {
-        &self.segment
-    }
-
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
