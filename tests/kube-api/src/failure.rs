@@ -10,6 +10,7 @@ use crate::kind::Kind;
 #[error("{message}")]
 pub(crate) struct Failure {
     pub(crate) code: StatusCode,
+    /// Empty where the real server gives none.
     reason: &'static str,
     message: String,
     details: Option<Value>,
@@ -34,8 +35,11 @@ impl Failure {
     pub(crate) fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
+            "message": self.message, "code": self.code.as_u16(),
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if let Some(details) = &self.details {
             status["details"] = details.clone();
         }
@@ -90,6 +94,15 @@ impl Failure {
         Self::new(StatusCode::CONFLICT, "Conflict", message).with_details(details(kind, name))
     }
 
+    /// A deletion whose precondition does not hold. (The kind, not the resource, is the real server's habit here.)
+    pub(crate) fn precondition(kind: &Kind, name: &str, why: &str) -> Self {
+        let subject = subject(kind);
+        let message = format!("Operation cannot be fulfilled on {subject} \"{name}\": {why}");
+        let mut details = details(kind, name);
+        details["kind"] = kind.kind.into();
+        Self::new(StatusCode::CONFLICT, "Conflict", message).with_details(details)
+    }
+
     /// `reason` is one of Kubernetes' words for a cause: `FieldValueInvalid`, `FieldValueRequired` …
     pub(crate) fn invalid(
         kind: &Kind,
@@ -98,11 +111,7 @@ impl Failure {
         reason: &'static str,
         why: &str,
     ) -> Self {
-        let subject = if kind.group.is_empty() {
-            kind.kind.to_owned()
-        } else {
-            format!("{}.{}", kind.kind, kind.group)
-        };
+        let subject = subject(kind);
         let message = format!("{subject} \"{name}\" is invalid: {field}: {why}");
         let cause = json!([{"reason": reason, "message": why, "field": field}]);
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).with_details(json!({
@@ -110,10 +119,9 @@ impl Failure {
         }))
     }
 
-    /// What a real server answers when it did not think of a case.
-    pub(crate) fn internal(why: &str) -> Self {
-        let code = StatusCode::INTERNAL_SERVER_ERROR;
-        Self::new(code, "InternalError", why)
+    /// What a real server answers when it did not think of a case: a 500 without a reason.
+    pub(crate) fn unforeseen(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", why)
     }
 
     /// A JSON patch whose `test` failed, or that does not fit the object.
@@ -134,6 +142,14 @@ impl Failure {
             "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
             "retryAfterSeconds": 1,
         }))
+    }
+}
+
+fn subject(kind: &Kind) -> String {
+    if kind.group.is_empty() {
+        kind.kind.to_owned()
+    } else {
+        format!("{}.{}", kind.kind, kind.group)
     }
 }
 

@@ -65,6 +65,13 @@ impl Kind {
             .find(|k| k.group == group && k.version == version && k.plural == plural)
     }
 
+    /// Whether the server has any resource of that API.
+    pub(crate) fn is_served(group: &str, version: &str) -> bool {
+        KINDS
+            .iter()
+            .any(|k| k.group == group && k.version == version)
+    }
+
     pub(crate) fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.to_owned()

@@ -255,10 +255,11 @@ pub(crate) fn validate(kind: &Kind, object: &mut Value) -> Result<(), Failure> {
             &why,
         ));
     }
-    if kind.kind == "Lease" {
-        validate_lease(&mut object["spec"], invalid)?;
+    match kind.kind {
+        "Lease" => validate_lease(&mut object["spec"], invalid),
+        "Event" => micro_time(object, "eventTime"),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn validate_lease(
@@ -282,14 +283,7 @@ fn validate_lease(
         }
     }
     for field in ["acquireTime", "renewTime"] {
-        let Some(value) = spec.get(field) else {
-            continue;
-        };
-        let time: Option<Timestamp> = value.as_str().and_then(|text| text.parse().ok());
-        let time = time.ok_or_else(|| {
-            Failure::bad_request(format!("Lease spec.{field} {value} is no RFC 3339 time"))
-        })?;
-        spec[field] = time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string().into();
+        micro_time(spec, field)?;
     }
     let holder = spec.get("holderIdentity");
     if holder.is_some_and(|holder| !holder.is_string()) {
@@ -297,6 +291,25 @@ fn validate_lease(
             "Lease spec.holderIdentity is no string",
         ));
     }
+    Ok(())
+}
+
+/// A time with exactly six digits of a second: the real server refuses any other number of them.
+/// It is shown in UTC, whatever zone it was written in.
+fn micro_time(object: &mut Value, field: &str) -> Result<(), Failure> {
+    let Some(value) = object.get(field) else {
+        return Ok(());
+    };
+    let text = value.as_str().unwrap_or_default();
+    let fraction = text.get(19..).and_then(|rest| rest.strip_prefix('.'));
+    let digits = fraction.map(|rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+    let time: Option<Timestamp> = text.parse().ok().filter(|_| digits == Some(6));
+    let Some(time) = time else {
+        return Err(Failure::bad_request(format!(
+            "parsing time {value} of field {field} as \"2006-01-02T15:04:05.000000Z07:00\""
+        )));
+    };
+    object[field] = time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string().into();
     Ok(())
 }
 

@@ -272,7 +272,7 @@ fn create(
     }
     if !version_of(&new).is_empty() {
         let why = "resourceVersion should not be set on objects to be created";
-        return Err(Failure::internal(why));
+        return Err(Failure::unforeseen(why));
     }
     if let Some(namespace) = &route.namespace {
         namespace_exists(store, namespace)?;
@@ -431,19 +431,21 @@ fn delete(
     let key = route.key(name);
     let old = store.get(&key).cloned();
     let old = old.ok_or_else(|| Failure::not_found(kind, name))?;
-    if !options.uid.is_empty() && options.uid != meta(&old, "uid") {
-        return Err(Failure::conflict(
-            kind,
-            name,
-            &uid_mismatch(&options.uid, &old),
-        ));
+    let (asked, found) = (options.uid.as_str(), meta(&old, "uid"));
+    if !asked.is_empty() && asked != found {
+        let why = format!(
+            "the UID in the precondition ({asked}) does not match the UID in record ({found}). \
+             The object might have been deleted and then recreated"
+        );
+        return Err(Failure::precondition(kind, name, &why));
     }
     let (asked, found) = (options.resource_version.as_str(), version_of(&old));
     if !asked.is_empty() && asked != found {
         let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {found}"
+            "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({found}). \
+             The object might have been modified"
         );
-        return Err(Failure::conflict(kind, name, &why));
+        return Err(Failure::precondition(kind, name, &why));
     }
     let grace = options.grace_for(&old);
     if options.dry_run {

@@ -46,6 +46,18 @@ impl Route {
         }
     }
 
+    /// Whether a path belongs to an API of this server, even if to no resource of it.
+    pub(crate) fn is_in_an_api(path: &str) -> bool {
+        let mut segments = path.split('/').skip(1);
+        let group = match segments.next() {
+            Some("api") => Some(""),
+            Some("apis") => segments.next(),
+            _ => None,
+        };
+        let version = segments.next();
+        group.is_some_and(|group| version.is_some_and(|version| Kind::is_served(group, version)))
+    }
+
     fn within(kind: &'static Kind, rest: &[&str]) -> Option<Self> {
         let (name, part) = match rest {
             [] => (None, Part::Main),

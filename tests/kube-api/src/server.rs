@@ -228,10 +228,10 @@ fn plain(path: &str) -> Option<Response<Body>> {
             &json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0+memory", "gitCommit": "", "gitTreeState": "",
                 "buildDate": "", "goVersion": "", "compiler": "", "platform": ""}),
         )),
-        "/healthz" | "/livez" | "/readyz" => {
-            let mut answer = Response::new(Full::from("ok").boxed_unsync());
-            let text = HeaderValue::from_static("text/plain; charset=utf-8");
-            answer.headers_mut().insert(CONTENT_TYPE, text);
+        "/healthz" | "/livez" | "/readyz" => Some(text("ok")),
+        path if !Route::is_in_an_api(path) => {
+            let mut answer = text("404 page not found\n");
+            *answer.status_mut() = StatusCode::NOT_FOUND;
             Some(answer)
         }
         _ => None,
@@ -257,6 +257,13 @@ fn json_only(content_type: &str) -> Result<(), Failure> {
     Err(Failure::unsupported_media(format!(
         "the body of the request was in an unknown format ({media}) - accepted media types include: application/json"
     )))
+}
+
+fn text(body: &'static str) -> Response<Body> {
+    let mut answer = Response::new(Full::from(body).boxed_unsync());
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, text);
+    answer
 }
 
 fn whole(code: StatusCode, object: &Value) -> Response<Body> {

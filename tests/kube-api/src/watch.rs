@@ -71,7 +71,10 @@ impl Watch {
     ) -> Result<Self, Failure> {
         let (labels, fields) = (query.text("labelSelector"), query.text("fieldSelector"));
         let selector = Selector::parse(route.kind, labels, fields)?;
-        let version = query.number("resourceVersion")?.unwrap_or(0);
+        let version = query.number("resourceVersion");
+        // A list refuses the same with a 400; the real server's watch is less kind.
+        let version = version.map_err(|failure| Failure::unforeseen(failure.to_string()))?;
+        let version = version.unwrap_or(0);
         let timeout = query
             .number("timeoutSeconds")?
             .filter(|seconds| *seconds > 0);

@@ -8,6 +8,10 @@
     clippy::unwrap_used,
     reason = "a helper of a test may panic like the test itself"
 )]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "cases write their labels as literals"
+)]
 
 mod leases;
 mod others;
@@ -49,6 +53,7 @@ mod on_the_server {
             json_patch_with_a_failed_test_is_refused
             patch_of_an_unknown_format_is_refused
             times_keep_their_microseconds
+            times_of_the_client_library_survive
             delete_checks_its_preconditions
             delete_collection_takes_only_what_is_selected
             dry_run_writes_nothing
