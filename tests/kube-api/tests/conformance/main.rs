@@ -86,6 +86,7 @@ mod on_the_server {
             pod_labels_are_patched_either_way
             endpoint_slices_count_their_generations
             an_event_has_two_faces
+            the_runtime_recorder_publishes_and_repeats
             a_namespace_can_be_made;
     }
 }

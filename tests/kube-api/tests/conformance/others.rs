@@ -3,7 +3,8 @@
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::{core, events};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::events::{Event, EventType, Recorder};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -191,6 +192,32 @@ pub(crate) async fn an_event_has_two_faces(bench: Bench) {
         seen.reporting_component.as_deref(),
         Some("example.org/agent")
     );
+}
+
+pub(crate) async fn the_runtime_recorder_publishes_and_repeats(bench: Bench) {
+    let recorder = Recorder::new(bench.client.clone(), "example.org/agent".into());
+    let about = core::v1::ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some("a-0".to_owned()),
+        namespace: Some(bench.namespace.clone()),
+        ..Default::default()
+    };
+    let event = Event {
+        type_: EventType::Normal,
+        reason: "Promoted".to_owned(),
+        note: Some("a-0 is master".to_owned()),
+        action: "Promote".to_owned(),
+        secondary: None,
+    };
+    // The second time it is a patch of the first.
+    recorder.publish(&event, &about).await.unwrap();
+    recorder.publish(&event, &about).await.unwrap();
+    let told: Api<events::v1::Event> = Api::namespaced(bench.client, &bench.namespace);
+    let list = told.list(&ListParams::default()).await.unwrap();
+    assert_eq!(list.items.len(), 1);
+    let series = list.items[0].series.as_ref().unwrap();
+    assert_eq!(series.count, 2);
 }
 
 pub(crate) async fn a_namespace_can_be_made(bench: Bench) {
