@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use remoting::calls::{
     BrokerRole, CreateTopic, GetBrokerConfig, GetClusterInfo, GetConsumerOffset, GetHaInfo,
-    GetHaStatus, GetMaxOffset, GetMinOffset, GetRoute, GetRuntimeInfo, Permission, ProbeNameServer,
-    PullMessages, PullStatus, SendMessage, SetConsumerOffset, UnregisterBroker, UpdateBrokerConfig,
+    GetHaStatus, GetMaxOffset, GetMetadata, GetMinOffset, GetRoute, GetRuntimeInfo, MetadataTable,
+    Permission, ProbeNameServer, PullMessages, PullStatus, SendMessage, SetConsumerOffset,
+    UnregisterBroker, UpdateBrokerConfig,
 };
 use remoting::{Call, Command, DEFAULT_FRAME_LIMIT, HeaderKind, QueueOffset, decode, encode};
 
@@ -144,6 +145,12 @@ fn about_messages(broker: &mut Peer) -> Result<()> {
         "send-refused",
         &SendMessage::new("no such topic / at all", 0, "x"),
     )?;
+    for table in MetadataTable::ALL {
+        broker.ask(
+            &format!("metadata-{}", table.file_name()),
+            &GetMetadata(table),
+        )?;
+    }
     Ok(())
 }
 

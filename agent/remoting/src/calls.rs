@@ -5,6 +5,7 @@ mod broker_config;
 mod cluster_info;
 mod ha_info;
 mod ha_status;
+mod metadata;
 mod name_server;
 mod pull;
 mod queue_offset;
@@ -20,6 +21,7 @@ pub use broker_config::{
 pub use cluster_info::{BrokerGroup, ClusterInfo, GetClusterInfo, UnregisterBroker};
 pub use ha_info::{GetHaInfo, HaInfo, SetHaMaster};
 pub use ha_status::{GetHaStatus, HaConnection, HaSource, HaStatus};
+pub use metadata::{GetMetadata, Metadata, MetadataTable};
 pub use name_server::ProbeNameServer;
 pub use pull::{PullMessages, PullStatus, Pulled};
 pub use queue_offset::{GetConsumerOffset, GetMaxOffset, GetMinOffset, SetConsumerOffset};

@@ -12,6 +12,8 @@ pub mod request {
     pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
     /// Create or change a topic.
     pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+    /// Read all topics of a broker.
+    pub const GET_ALL_TOPIC_CONFIG: i32 = 21;
     /// Change configuration keys of a running broker.
     pub const UPDATE_BROKER_CONFIG: i32 = 25;
     /// Read the whole configuration of a broker.
@@ -22,12 +24,18 @@ pub mod request {
     pub const GET_MAX_OFFSET: i32 = 30;
     /// The start of one queue.
     pub const GET_MIN_OFFSET: i32 = 31;
+    /// Read all consumer groups' positions.
+    pub const GET_ALL_CONSUMER_OFFSET: i32 = 43;
+    /// Read how far delayed messages have been delivered.
+    pub const GET_ALL_DELAY_OFFSET: i32 = 45;
     /// Remove a broker's route from a name server.
     pub const UNREGISTER_BROKER: i32 = 104;
     /// The route of one topic.
     pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
     /// All brokers that a name server knows.
     pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
+    /// Read all consumer groups' settings.
+    pub const GET_ALL_SUBSCRIPTIONGROUP_CONFIG: i32 = 201;
     /// Send a message, with one-letter argument names.
     pub const SEND_MESSAGE_V2: i32 = 310;
     /// Read a name server's configuration: no locks, so also the cheapest probe.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use remoting::calls::{
     BrokerRole, CreateTopic, GetBrokerConfig, GetClusterInfo, GetConsumerOffset, GetHaInfo,
-    GetHaStatus, GetMaxOffset, GetMinOffset, GetRoute, GetRuntimeInfo, Permission, ProbeNameServer,
-    PullMessages, PullStatus, SendMessage, SendStatus, SetConsumerOffset, UnregisterBroker,
-    UpdateBrokerConfig,
+    GetHaStatus, GetMaxOffset, GetMetadata, GetMinOffset, GetRoute, GetRuntimeInfo, MetadataTable,
+    Permission, ProbeNameServer, PullMessages, PullStatus, SendMessage, SendStatus,
+    SetConsumerOffset, UnregisterBroker, UpdateBrokerConfig,
 };
 use remoting::{
     AnswerError, Call, Command, HeaderKind, LogOffset, QueueOffset, ResponseCode, decode, encode,
@@ -23,7 +23,7 @@ fn fixtures() -> PathBuf {
 }
 
 fn bytes(folder: &str, name: &str) -> Vec<u8> {
-    let path = fixtures().join(folder).join(name).with_extension("frame");
+    let path = fixtures().join(folder).join(format!("{name}.frame"));
     fs::read(&path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()))
 }
 
@@ -289,6 +289,31 @@ fn queue_offsets() {
             Some(offset),
             "{folder}"
         );
+    }
+}
+
+#[test]
+fn metadata() {
+    for folder in MASTERS {
+        for table in MetadataTable::ALL {
+            let name = format!("metadata-{}", table.file_name());
+            let metadata = answer(folder, &name, &GetMetadata(table)).unwrap();
+            let entries = metadata.entries().unwrap();
+            match table {
+                MetadataTable::Topics => {
+                    assert_eq!(entries["capture"]["writeQueueNums"], 1, "{folder}")
+                }
+                MetadataTable::SubscriptionGroups => assert!(entries.len() > 5, "{folder}"),
+                MetadataTable::ConsumerOffsets => {
+                    assert_eq!(entries["capture@capture-group"]["0"], 1, "{folder}")
+                }
+                MetadataTable::DelayOffsets => {
+                    assert!(entries.values().all(serde_json::Value::is_u64), "{folder}")
+                }
+            }
+            let written: serde_json::Value = serde_json::from_str(&metadata.to_json()).unwrap();
+            assert!(written.is_object(), "{folder}");
+        }
     }
 }
 

@@ -37,7 +37,8 @@ pub struct GetConsumerOffset {
     pub queue_id: u32,
 }
 
-/// Tells a broker how far a consumer group has read a queue.
+/// Tells a broker how far a consumer group has read a queue. 5.x refuses it for a group that it does not know; a pull for
+/// the group makes it known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetConsumerOffset {
     /// The consumer group.

@@ -84,3 +84,27 @@ impl Drop for Waiting<'_> {
         self.pending.lock().remove(&self.opaque);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_starts_to_wait_after_the_end() {
+        let pending = Pending::default();
+        let waiting = pending.wait_for(1).unwrap();
+        pending.close("over".to_owned());
+        assert_eq!(waiting.reply().await, None);
+        assert!(pending.wait_for(2).is_none());
+        assert_eq!(pending.closed().await, "over");
+    }
+
+    #[test]
+    fn who_gives_up_leaves_nothing_behind() {
+        let pending = Pending::default();
+        drop(pending.wait_for(1).unwrap());
+        assert!(pending.lock().is_empty());
+        let late = Command::reply_to(&Command::request(0), 0);
+        assert!(!pending.fulfil(late));
+    }
+}

@@ -1,0 +1,135 @@
+//! The tables that a slave fetches from its master now and then: 21, 201, 43, 45 (facts §2.1, §4.3).
+
+use serde_json::{Map, Value};
+
+use super::reply;
+use crate::call::Call;
+use crate::code::request;
+use crate::command::Command;
+use crate::error::AnswerError;
+
+/// One of a broker's tables beside the commit log. A 5.x slave fetches them every 60 s and for the first time 60 s after
+/// its start; whoever needs them younger asks for them himself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MetadataTable {
+    /// Every topic and its queues.
+    Topics,
+    /// Every consumer group and its settings.
+    SubscriptionGroups,
+    /// How far every consumer group has read every queue.
+    ConsumerOffsets,
+    /// How far the delayed messages of every level have been delivered.
+    DelayOffsets,
+}
+
+impl MetadataTable {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Topics,
+        Self::SubscriptionGroups,
+        Self::ConsumerOffsets,
+        Self::DelayOffsets,
+    ];
+
+    /// The file that a broker keeps it in, under `config/` of its store.
+    pub const fn file_name(self) -> &'static str {
+        match self {
+            Self::Topics => "topics.json",
+            Self::SubscriptionGroups => "subscriptionGroup.json",
+            Self::ConsumerOffsets => "consumerOffset.json",
+            Self::DelayOffsets => "delayOffset.json",
+        }
+    }
+
+    const fn code(self) -> i32 {
+        match self {
+            Self::Topics => request::GET_ALL_TOPIC_CONFIG,
+            Self::SubscriptionGroups => request::GET_ALL_SUBSCRIPTIONGROUP_CONFIG,
+            Self::ConsumerOffsets => request::GET_ALL_CONSUMER_OFFSET,
+            Self::DelayOffsets => request::GET_ALL_DELAY_OFFSET,
+        }
+    }
+
+    /// The field that holds the entries.
+    const fn field(self) -> &'static str {
+        match self {
+            Self::Topics => "topicConfigTable",
+            Self::SubscriptionGroups => "subscriptionGroupTable",
+            Self::ConsumerOffsets | Self::DelayOffsets => "offsetTable",
+        }
+    }
+}
+
+/// Asks a broker for one of its tables. A table of more than 16 MiB cannot be asked for: the frame would be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GetMetadata(pub MetadataTable);
+
+/// One of a broker's tables, as strict JSON in the shape of its file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metadata {
+    /// Which one it is.
+    pub table: MetadataTable,
+    content: Map<String, Value>,
+}
+
+impl Metadata {
+    /// The entries: by topic, group, `topic@group` or delay level.
+    pub fn entries(&self) -> Option<&Map<String, Value>> {
+        self.content
+            .get(self.table.field())
+            .and_then(Value::as_object)
+    }
+
+    /// As it can be written to [`MetadataTable::file_name`] of a stopped broker.
+    pub fn to_json(&self) -> String {
+        Value::Object(self.content.clone()).to_string()
+    }
+}
+
+impl Call for GetMetadata {
+    type Answer = Metadata;
+
+    fn request(&self) -> Command {
+        Command::request(self.0.code())
+    }
+
+    fn answer(&self, reply: &Command) -> Result<Metadata, AnswerError> {
+        reply::expect_success(reply)?;
+        let metadata = Metadata {
+            table: self.0,
+            content: reply::json(reply, "metadata table")?,
+        };
+        if metadata.entries().is_none() {
+            return Err(AnswerError::Missing(self.0.field()));
+        }
+        Ok(metadata)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_queue_ids_come_out_quoted() {
+        let reply = Command::request(0).with_body(r#"{"offsetTable":{"t@g":{0:5,1:7}}}"#);
+        let offsets = GetMetadata(MetadataTable::ConsumerOffsets)
+            .answer(&reply)
+            .unwrap();
+        assert_eq!(offsets.entries().unwrap()["t@g"]["1"], 7);
+        assert_eq!(
+            offsets.to_json(),
+            r#"{"offsetTable":{"t@g":{"0":5,"1":7}}}"#
+        );
+    }
+
+    #[test]
+    fn another_table_is_refused() {
+        let reply = Command::request(0).with_body(r#"{"offsetTable":{}}"#);
+        let answer = GetMetadata(MetadataTable::Topics).answer(&reply);
+        assert!(matches!(
+            answer,
+            Err(AnswerError::Missing("topicConfigTable"))
+        ));
+    }
+}
