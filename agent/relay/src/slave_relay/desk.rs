@@ -176,12 +176,16 @@ impl Desk {
         matches!(self.orders, SlaveOrders::Park)
     }
 
-    /// The JVM's connection, if the job still stands.
+    /// Whether orders and the JVM's connection are still those of the job.
+    pub(super) fn stands(&self, job: &Job) -> bool {
+        let jvm = self.jvm.as_ref().map(|jvm| jvm.id);
+        !self.stopped && self.generation == job.generation && jvm == Some(job.jvm_id)
+    }
+
+    /// The JVM's connection, if the job still stands and its link is not given up.
     pub(super) fn jvm_of(&mut self, job: &Job) -> Option<&mut Jvm> {
-        if self.stopped || self.generation != job.generation || self.link.is_none() {
-            return None;
-        }
-        self.jvm.as_mut().filter(|jvm| jvm.id == job.jvm_id)
+        let stands = self.stands(job) && self.link.is_some();
+        self.jvm.as_mut().filter(|_| stands)
     }
 
     // ---- the JVM
@@ -246,12 +250,8 @@ impl Desk {
 
     /// Takes the new link in if the job still stands.
     pub(super) fn open_link(&mut self, job: &Job, stream: &Arc<TcpStream>) -> bool {
-        let stands = !self.stopped
-            && self.generation == job.generation
-            && self
-                .jvm
-                .as_ref()
-                .is_some_and(|jvm| jvm.id == job.jvm_id && jvm.forwarded == Some(job.end));
+        let stands =
+            self.stands(job) && self.jvm.as_ref().and_then(|jvm| jvm.forwarded) == Some(job.end);
         if stands {
             self.link = Some(Link {
                 stream: Arc::clone(stream),

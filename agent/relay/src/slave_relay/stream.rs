@@ -42,7 +42,7 @@ pub(super) fn attach(inner: &Inner, job: &Job) -> StreamEnd {
     match try_attach(inner, job) {
         Ok(never) => match never {},
         // What the other thread closed under us looks like an error of the socket.
-        Err(_) if inner.desk().jvm_of(job).is_none() => StreamEnd::Superseded,
+        Err(_) if !inner.desk().stands(job) => StreamEnd::Superseded,
         Err(end) => end,
     }
 }
