@@ -16,7 +16,9 @@ mod report;
 pub use change::{Change, ChangeKind, diff};
 pub use error::{ConfError, Problem};
 pub use file::{WriteError, write_atomically};
-pub use render::{Gate, Generation, OWNED, Owned, Replication, Role, SHUT_GATE_MS, UNREACHABLE_HA_ADDRESS, render};
+pub use render::{
+    Gate, Generation, OWNED, Owned, Replication, Role, SHUT_GATE_MS, UNREACHABLE_HA_ADDRESS, render,
+};
 pub use report::{Note, Oddity, Overridden};
 
 use crate::properties::Properties;
@@ -66,11 +68,17 @@ impl BaseConf {
     /// Reads the bytes of a base; the path is for messages only.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ConfError> {
         let properties = Properties::parse(bytes).map_err(|error| syntax(path, &error))?;
-        let reader = Reader { path, properties: &properties };
+        let reader = Reader {
+            path,
+            properties: &properties,
+        };
         let notes = reader.check_lines()?;
         reader.refuse_what_works_against_us()?;
-        let listen_port =
-            reader.port("listenPort", 3..=65534, "3 to 65534 (the broker takes listenPort-2 and listenPort+1 too)")?;
+        let listen_port = reader.port(
+            "listenPort",
+            3..=65534,
+            "3 to 65534 (the broker takes listenPort-2 and listenPort+1 too)",
+        )?;
         let ha_listen_port = reader.ha_listen_port(listen_port.unwrap_or(DEFAULT_LISTEN_PORT))?;
         let mut conf = Self {
             path: path.to_owned(),
@@ -79,7 +87,8 @@ impl BaseConf {
             listen_port: listen_port.unwrap_or(DEFAULT_LISTEN_PORT),
             ha_listen_port,
             commit_log_file_bytes: reader.size("mappedFileSizeCommitLog", 1 << 30)?,
-            consume_queue_file_bytes: reader.size("mappedFileSizeConsumeQueue", 300_000 * CONSUME_QUEUE_UNIT)?,
+            consume_queue_file_bytes: reader
+                .size("mappedFileSizeConsumeQueue", 300_000 * CONSUME_QUEUE_UNIT)?,
             flush_disk_type: reader.flush_disk_type()?,
             mode: reader.mode()?,
             overridden: reader.overridden(),
@@ -125,12 +134,14 @@ impl BaseConf {
 
     /// `storePathRootDir`, else `store` in the home of the broker's user (the JVM's `user.home`).
     pub fn store_root(&self, home: &Path) -> PathBuf {
-        self.get("storePathRootDir").map_or_else(|| home.join("store"), PathBuf::from)
+        self.get("storePathRootDir")
+            .map_or_else(|| home.join("store"), PathBuf::from)
     }
 
     /// `storePathCommitLog`, else `commitlog` in the store's root. One folder: see [`Self::check_managed`].
     pub fn commit_log_dir(&self, home: &Path) -> PathBuf {
-        self.get("storePathCommitLog").map_or_else(|| self.store_root(home).join("commitlog"), PathBuf::from)
+        self.get("storePathCommitLog")
+            .map_or_else(|| self.store_root(home).join("commitlog"), PathBuf::from)
     }
 
     /// The length of each file of the commit log, in bytes; default 1 GiB.
@@ -160,7 +171,8 @@ impl BaseConf {
 
     /// The base's own `namesrvAddr`, which counts only where the agent has no other source.
     pub fn name_servers(&self) -> Option<&str> {
-        self.get("namesrvAddr").filter(|list| !list.trim().is_empty())
+        self.get("namesrvAddr")
+            .filter(|list| !list.trim().is_empty())
     }
 
     /// The keys that the agent owns and the base sets too.
@@ -176,13 +188,19 @@ impl BaseConf {
     /// Whether the agent may change this broker's role and cut its log: a classic broker whose store is one commit log
     /// and plain consume queues. The error names the line that says otherwise.
     pub fn check_managed(&self) -> Result<(), ConfError> {
-        let reader = Reader { path: &self.path, properties: &self.properties };
+        let reader = Reader {
+            path: &self.path,
+            properties: &self.properties,
+        };
         reader.unmanaged().map_or(Ok(()), Err)
     }
 
     /// Whether the promise of a QoS (0 to 2) can be kept with this base (safety H10).
     pub fn check_qos(&self, qos: u8) -> Result<(), ConfError> {
-        let reader = Reader { path: &self.path, properties: &self.properties };
+        let reader = Reader {
+            path: &self.path,
+            properties: &self.properties,
+        };
         match reader.enabled("transientStorePoolEnable") {
             Some(entry) if qos > 0 => Err(reader.wrong(entry, Problem::TransientPool { qos })),
             _ => Ok(()),
@@ -193,13 +211,22 @@ impl BaseConf {
         let line_of = |key| self.properties.get(key).map_or(1, |entry| entry.line);
         let (listen, ha) = (self.listen_port, self.ha_port(Generation::V5));
         let mut found = Vec::new();
-        for (port, line) in [(listen, line_of("listenPort")), (ha, line_of("haListenPort"))] {
+        for (port, line) in [
+            (listen, line_of("listenPort")),
+            (ha, line_of("haListenPort")),
+        ] {
             if EPHEMERAL.contains(&port) {
-                found.push(Note { line, oddity: Oddity::Ephemeral { port } });
+                found.push(Note {
+                    line,
+                    oddity: Oddity::Ephemeral { port },
+                });
             }
         }
         if let Some(port) = self.ha_listen_port.filter(|&port| port != listen + 1) {
-            found.push(Note { line: line_of("haListenPort"), oddity: Oddity::HaPortIgnoredBy49 { port } });
+            found.push(Note {
+                line: line_of("haListenPort"),
+                oddity: Oddity::HaPortIgnoredBy49 { port },
+            });
         }
         self.notes.append(&mut found);
     }
@@ -237,24 +264,51 @@ mod tests {
     const LEAST: &str = "brokerClusterName=c\nbrokerName=b\n";
 
     fn parse(lines: &str) -> Result<BaseConf, ConfError> {
-        BaseConf::parse(Path::new("/etc/broker.conf"), format!("{LEAST}{lines}\n").as_bytes())
+        BaseConf::parse(
+            Path::new("/etc/broker.conf"),
+            format!("{LEAST}{lines}\n").as_bytes(),
+        )
     }
 
     /// The message about a base whose third line is wrong.
     fn refusal(line: &str) -> String {
         let message = parse(line).unwrap_err().to_string();
-        message.strip_prefix("/etc/broker.conf:3: ").unwrap_or_else(|| panic!("{message}")).to_owned()
+        message
+            .strip_prefix("/etc/broker.conf:3: ")
+            .unwrap_or_else(|| panic!("{message}"))
+            .to_owned()
     }
 
     #[test]
     fn the_least_base_has_the_defaults_of_the_broker() {
         let base = parse("").unwrap();
-        assert_eq!((base.cluster(), base.broker_name(), base.listen_port()), ("c", "b", 10911));
-        assert_eq!((base.ha_port(Generation::V4), base.ha_port(Generation::V5)), (10912, 10912));
-        assert_eq!(base.store_root(Path::new("/home/r")), Path::new("/home/r/store"));
-        assert_eq!(base.commit_log_dir(Path::new("/home/r")), Path::new("/home/r/store/commitlog"));
-        assert_eq!((base.commit_log_file_bytes(), base.consume_queue_file_bytes()), (1 << 30, 6_000_000));
-        assert_eq!((base.flush_disk_type(), base.mode()), (FlushDiskType::Async, BrokerMode::Classic));
+        assert_eq!(
+            (base.cluster(), base.broker_name(), base.listen_port()),
+            ("c", "b", 10911)
+        );
+        assert_eq!(
+            (base.ha_port(Generation::V4), base.ha_port(Generation::V5)),
+            (10912, 10912)
+        );
+        assert_eq!(
+            base.store_root(Path::new("/home/r")),
+            Path::new("/home/r/store")
+        );
+        assert_eq!(
+            base.commit_log_dir(Path::new("/home/r")),
+            Path::new("/home/r/store/commitlog")
+        );
+        assert_eq!(
+            (
+                base.commit_log_file_bytes(),
+                base.consume_queue_file_bytes()
+            ),
+            (1 << 30, 6_000_000)
+        );
+        assert_eq!(
+            (base.flush_disk_type(), base.mode()),
+            (FlushDiskType::Async, BrokerMode::Classic)
+        );
         assert_eq!((base.broker_permission(), base.name_servers()), ("6", None));
         assert!(base.notes().is_empty() && base.overridden().is_empty());
         base.check_managed().unwrap();
@@ -267,34 +321,81 @@ mod tests {
              mappedFileSizeConsumeQueue=99\nflushDiskType=SYNC_FLUSH\nbrokerPermission=4",
         )
         .unwrap();
-        assert_eq!((base.ha_port(Generation::V4), base.ha_port(Generation::V5)), (20912, 21000));
-        assert_eq!(base.commit_log_dir(Path::new("/")), Path::new("/d/commitlog"));
-        assert_eq!((base.commit_log_file_bytes(), base.consume_queue_file_bytes()), (1_048_576, 100));
-        assert_eq!((base.flush_disk_type(), base.broker_permission()), (FlushDiskType::Sync, "4"));
-        assert_eq!(base.notes().len(), 1, "4.9 ignores haListenPort: {:?}", base.notes());
-        assert_eq!(parse("storePathCommitLog=/e").unwrap().commit_log_dir(Path::new("/")), Path::new("/e"));
+        assert_eq!(
+            (base.ha_port(Generation::V4), base.ha_port(Generation::V5)),
+            (20912, 21000)
+        );
+        assert_eq!(
+            base.commit_log_dir(Path::new("/")),
+            Path::new("/d/commitlog")
+        );
+        assert_eq!(
+            (
+                base.commit_log_file_bytes(),
+                base.consume_queue_file_bytes()
+            ),
+            (1_048_576, 100)
+        );
+        assert_eq!(
+            (base.flush_disk_type(), base.broker_permission()),
+            (FlushDiskType::Sync, "4")
+        );
+        assert_eq!(
+            base.notes().len(),
+            1,
+            "4.9 ignores haListenPort: {:?}",
+            base.notes()
+        );
+        assert_eq!(
+            parse("storePathCommitLog=/e")
+                .unwrap()
+                .commit_log_dir(Path::new("/")),
+            Path::new("/e")
+        );
     }
 
     #[test]
     fn a_missing_or_empty_name_is_refused() {
-        let parse = |text: &str| BaseConf::parse(Path::new("f"), text.as_bytes()).unwrap_err().to_string();
-        assert_eq!(parse("brokerName=b"), "f: brokerClusterName is missing; add brokerClusterName=<name>");
-        assert_eq!(parse("brokerClusterName=c\nbrokerName="), "f:2: brokerName is empty; give it a value");
-        assert_eq!(parse("a=\\u1"), "f: line 1: \\u needs four hexadecimal digits; for a backslash write \\\\");
+        let parse = |text: &str| {
+            BaseConf::parse(Path::new("f"), text.as_bytes())
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            parse("brokerName=b"),
+            "f: brokerClusterName is missing; add brokerClusterName=<name>"
+        );
+        assert_eq!(
+            parse("brokerClusterName=c\nbrokerName="),
+            "f:2: brokerName is empty; give it a value"
+        );
+        assert_eq!(
+            parse("a=\\u1"),
+            "f: line 1: \\u needs four hexadecimal digits; for a backslash write \\\\"
+        );
     }
 
     #[test]
     fn what_the_broker_would_silently_ignore_is_refused_with_its_line() {
         for (line, said) in [
             ("listenPort=10921 ", "delete the blanks after \"10921\""),
-            ("enableControllerMode=true ", "delete the blanks after \"true\""),
+            (
+                "enableControllerMode=true ",
+                "delete the blanks after \"true\"",
+            ),
             ("storePathRootDir=/d\\t", "delete the blanks after \"/d\""),
             ("listenPort=1O921", "write a whole number"),
             ("slaveReadEnable=yes", "write true or false"),
             ("commitIntervalCommitLog=", "write a whole number"),
-            ("brokerRole=ASYNC_MASTR", "write ASYNC_MASTER, SYNC_MASTER or SLAVE"),
+            (
+                "brokerRole=ASYNC_MASTR",
+                "write ASYNC_MASTER, SYNC_MASTER or SLAVE",
+            ),
             ("brokerRole=SLAVE ", "delete the blanks after \"SLAVE\""),
-            ("flushDiskType=sync_flush", "write ASYNC_FLUSH or SYNC_FLUSH"),
+            (
+                "flushDiskType=sync_flush",
+                "write ASYNC_FLUSH or SYNC_FLUSH",
+            ),
         ] {
             let message = refusal(line);
             assert!(message.contains(said), "{line}: {message}");
@@ -310,16 +411,28 @@ mod tests {
             ("haListenPort=10909", "listenPort-2"),
             ("haListenPort=70000", "1 to 65535"),
             ("mappedFileSizeCommitLog=0", "1 to 2147483647"),
-            ("storePathCommitLog=store/commitlog", "write an absolute path"),
+            (
+                "storePathCommitLog=store/commitlog",
+                "write an absolute path",
+            ),
             ("duplicationEnable=true", "no replication service"),
             ("enableSlaveActingMaster=true", "slaves would take over"),
-            ("configBlackList=configBlackList;brokerPermission", "NO_PERMISSION"),
-            ("enableControllerMode=true\nenableDLegerCommitLog=true", "no broker starts"),
+            (
+                "configBlackList=configBlackList;brokerPermission",
+                "NO_PERMISSION",
+            ),
+            (
+                "enableControllerMode=true\nenableDLegerCommitLog=true",
+                "no broker starts",
+            ),
         ] {
             let message = refusal(line);
             assert!(message.contains(said), "{line}: {message}");
         }
-        assert_eq!(parse("haListenPort=0").unwrap().ha_port(Generation::V5), 10912);
+        assert_eq!(
+            parse("haListenPort=0").unwrap().ha_port(Generation::V5),
+            10912
+        );
     }
 
     #[test]
@@ -331,17 +444,24 @@ mod tests {
             ("rocksdbCQDoubleWriteEnable=true", BrokerMode::Classic),
             ("storePathCommitLog=/a,/b", BrokerMode::Classic),
             ("readOnlyCommitLogStorePaths=/a", BrokerMode::Classic),
-            ("messageStorePlugIn=org.apache.rocketmq.tieredstore.TieredMessageStore", BrokerMode::Classic),
+            (
+                "messageStorePlugIn=org.apache.rocketmq.tieredstore.TieredMessageStore",
+                BrokerMode::Classic,
+            ),
         ] {
             let base = parse(line).unwrap();
             assert_eq!(base.mode(), mode, "{line}");
             let message = base.check_managed().unwrap_err().to_string();
             assert!(
-                message.starts_with("/etc/broker.conf:3: ") && message.contains("leaves such a broker alone"),
+                message.starts_with("/etc/broker.conf:3: ")
+                    && message.contains("leaves such a broker alone"),
                 "{message}"
             );
         }
-        parse("storeType=default\nenableDLegerCommitLog=false").unwrap().check_managed().unwrap();
+        parse("storeType=default\nenableDLegerCommitLog=false")
+            .unwrap()
+            .check_managed()
+            .unwrap();
     }
 
     #[test]
@@ -350,7 +470,10 @@ mod tests {
         base.check_qos(0).unwrap();
         for qos in [1, 2] {
             let message = base.check_qos(qos).unwrap_err().to_string();
-            assert!(message.starts_with("/etc/broker.conf:3: transientStorePoolEnable"), "{message}");
+            assert!(
+                message.starts_with("/etc/broker.conf:3: transientStorePoolEnable"),
+                "{message}"
+            );
         }
         parse("").unwrap().check_qos(2).unwrap();
     }
@@ -358,9 +481,17 @@ mod tests {
     #[test]
     fn owned_keys_are_reported_whatever_their_values() {
         let base = parse("brokerId=0 \nnamesrvAddr=ns:9876\nbrokerRole=SLAVE\nbrokerIP1=").unwrap();
-        let found: Vec<_> = base.overridden().iter().map(|o| (o.key, o.line, o.value.as_str())).collect();
-        let expected =
-            [("brokerId", 3, "0 "), ("namesrvAddr", 4, "ns:9876"), ("brokerRole", 5, "SLAVE"), ("brokerIP1", 6, "")];
+        let found: Vec<_> = base
+            .overridden()
+            .iter()
+            .map(|o| (o.key, o.line, o.value.as_str()))
+            .collect();
+        let expected = [
+            ("brokerId", 3, "0 "),
+            ("namesrvAddr", 4, "ns:9876"),
+            ("brokerRole", 5, "SLAVE"),
+            ("brokerIP1", 6, ""),
+        ];
         assert_eq!(found, expected);
         assert_eq!(base.name_servers(), Some("ns:9876"));
     }

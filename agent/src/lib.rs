@@ -1,4 +1,5 @@
 //! The rocketmq-ha sidecar: elects, fences, repairs and serves one RocketMQ broker.
+pub mod base_conf;
 pub mod broker_conf;
 pub mod nameservers;
 pub mod properties;

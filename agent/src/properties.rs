@@ -68,7 +68,9 @@ impl Properties {
         if text.len() > MAX_BYTES {
             return Err(PropertiesError::TooLong { bytes: text.len() });
         }
-        let entries = LogicalLines::of(text).map(|line| parse_entry(&line)).collect::<Result<_, _>>()?;
+        let entries = LogicalLines::of(text)
+            .map(|line| parse_entry(&line))
+            .collect::<Result<_, _>>()?;
         Ok(Self { entries })
     }
 
@@ -131,7 +133,11 @@ struct LogicalLines<'a> {
 
 impl<'a> LogicalLines<'a> {
     fn of(text: &'a [u8]) -> Self {
-        Self { text, at: 0, line: 1 }
+        Self {
+            text,
+            at: 0,
+            line: 1,
+        }
     }
 
     fn take(&mut self) -> Option<u8> {
@@ -161,7 +167,10 @@ impl Iterator for LogicalLines<'_> {
     /// The states and their oddities are those of Java's `LineReader`: a comment sign counts as one as long as the
     /// logical line is empty, and a lone backslash at the end of the text is an entry with an empty key.
     fn next(&mut self) -> Option<LogicalLine> {
-        let mut found = LogicalLine { text: Vec::new(), line: self.line };
+        let mut found = LogicalLine {
+            text: Vec::new(),
+            line: self.line,
+        };
         let (mut indent, mut continued, mut backslash) = (true, false, false);
         loop {
             let line = self.line;
@@ -253,7 +262,10 @@ fn unescape(text: &[u8], line: usize) -> Result<String, PropertiesError> {
         }
         match rest.next() {
             Some(b'u') => {
-                let digits = rest.as_slice().get(..4).ok_or(PropertiesError::MalformedEscape { line })?;
+                let digits = rest
+                    .as_slice()
+                    .get(..4)
+                    .ok_or(PropertiesError::MalformedEscape { line })?;
                 units.push(hexadecimal(digits).ok_or(PropertiesError::MalformedEscape { line })?);
                 rest = rest.as_slice()[4..].iter();
             }
@@ -270,7 +282,9 @@ fn unescape(text: &[u8], line: usize) -> Result<String, PropertiesError> {
 
 fn hexadecimal(digits: &[u8]) -> Option<u16> {
     digits.iter().try_fold(0, |number: u16, &digit| {
-        let digit = char::from(digit).to_digit(16).and_then(|digit| u16::try_from(digit).ok())?;
+        let digit = char::from(digit)
+            .to_digit(16)
+            .and_then(|digit| u16::try_from(digit).ok())?;
         Some(number << 4 | digit)
     })
 }
@@ -295,7 +309,11 @@ mod tests {
 
     fn parsed(text: &str) -> Vec<(String, String, usize)> {
         let properties = Properties::parse(text.as_bytes()).unwrap();
-        properties.entries().iter().map(|e| (e.key.clone(), e.value.clone(), e.line)).collect()
+        properties
+            .entries()
+            .iter()
+            .map(|e| (e.key.clone(), e.value.clone(), e.line))
+            .collect()
     }
 
     fn one(text: &str) -> (String, String) {
@@ -331,7 +349,10 @@ mod tests {
     fn joins_continued_lines_and_counts_natural_ones() {
         let text = "# one\r\n\r\n! three\n a = b\\\r\n   c\\\n\td\n\ne=f\rg=h";
         let expected = [("a", "bcd", 4), ("e", "f", 8), ("g", "h", 9)];
-        assert_eq!(parsed(text), expected.map(|(k, v, l)| (k.to_owned(), v.to_owned(), l)));
+        assert_eq!(
+            parsed(text),
+            expected.map(|(k, v, l)| (k.to_owned(), v.to_owned(), l))
+        );
         assert_eq!(one("a=b\\\\\n#c"), pair("a", "b\\"));
         assert_eq!(one("a=b\\\n#c"), pair("a", "b#c"));
     }
@@ -348,17 +369,31 @@ mod tests {
     fn refuses_what_java_refuses_with_its_line() {
         for text in [r"a=\u12", r"a=\u12g4", r"\u=b", "a=\\u00\\\n+41"] {
             let text = format!("ok=1\n{text}");
-            assert_eq!(Properties::parse(text.as_bytes()), Err(PropertiesError::MalformedEscape { line: 2 }));
+            assert_eq!(
+                Properties::parse(text.as_bytes()),
+                Err(PropertiesError::MalformedEscape { line: 2 })
+            );
         }
-        assert_eq!(Properties::parse(br"a=\uD83Dx"), Err(PropertiesError::LoneSurrogate { line: 1 }));
+        assert_eq!(
+            Properties::parse(br"a=\uD83Dx"),
+            Err(PropertiesError::LoneSurrogate { line: 1 })
+        );
         let long = vec![b'#'; MAX_BYTES + 1];
-        assert_eq!(Properties::parse(&long), Err(PropertiesError::TooLong { bytes: MAX_BYTES + 1 }));
+        assert_eq!(
+            Properties::parse(&long),
+            Err(PropertiesError::TooLong {
+                bytes: MAX_BYTES + 1
+            })
+        );
     }
 
     #[test]
     fn the_last_of_repeated_keys_counts() {
         let properties = Properties::parse(b"a=1\nb=2\na=3\n").unwrap();
-        assert_eq!(properties.get("a").map(|e| (e.value.as_str(), e.line)), Some(("3", 3)));
+        assert_eq!(
+            properties.get("a").map(|e| (e.value.as_str(), e.line)),
+            Some(("3", 3))
+        );
         assert_eq!(properties.entries().len(), 3);
     }
 
@@ -379,7 +414,8 @@ mod tests {
     }
 
     fn has_a_line_of_one_backslash(text: &[u8]) -> bool {
-        text.split(|&byte| is_line_end(byte)).any(|line| line.iter().filter(|&&byte| !is_blank(byte)).eq(b"\\"))
+        text.split(|&byte| is_line_end(byte))
+            .any(|line| line.iter().filter(|&&byte| !is_blank(byte)).eq(b"\\"))
     }
 
     proptest! {

@@ -60,10 +60,19 @@ const HARMFUL: [&str; 11] = [
 
 /// The keys that differ, in the order of their names.
 pub fn diff(old: &BaseConf, new: &BaseConf) -> Vec<Change> {
-    let entries = old.properties.entries().iter().chain(new.properties.entries());
+    let entries = old
+        .properties
+        .entries()
+        .iter()
+        .chain(new.properties.entries());
     let keys: BTreeSet<&str> = entries.map(|entry| entry.key.as_str()).collect();
     let changed = keys.into_iter().filter(|key| old.get(key) != new.get(key));
-    changed.map(|key| Change { key: key.to_owned(), kind: kind_of(key, new) }).collect()
+    changed
+        .map(|key| Change {
+            key: key.to_owned(),
+            kind: kind_of(key, new),
+        })
+        .collect()
 }
 
 fn kind_of(key: &str, new: &BaseConf) -> ChangeKind {
@@ -74,7 +83,11 @@ fn kind_of(key: &str, new: &BaseConf) -> ChangeKind {
         return ChangeKind::Harmful;
     }
     // A removed line means the default of this broker's version, which only the broker knows.
-    if HOT.contains(&key) && new.get(key).is_some() { ChangeKind::Hot } else { ChangeKind::Restart }
+    if HOT.contains(&key) && new.get(key).is_some() {
+        ChangeKind::Hot
+    } else {
+        ChangeKind::Restart
+    }
 }
 
 #[cfg(test)]
@@ -87,7 +100,10 @@ mod tests {
             let text = format!("brokerClusterName=c\nbrokerName=b\n{lines}");
             BaseConf::parse(Path::new("base"), text.as_bytes()).unwrap()
         };
-        diff(&parse(old), &parse(new)).into_iter().map(|change| (change.key, change.kind)).collect()
+        diff(&parse(old), &parse(new))
+            .into_iter()
+            .map(|change| (change.key, change.kind))
+            .collect()
     }
 
     #[test]
@@ -100,17 +116,29 @@ mod tests {
             ("slaveTimeout", ChangeKind::Hot),
             ("storePathRootDir", ChangeKind::Harmful),
         ];
-        assert_eq!(changes(old, new), expected.map(|(key, kind)| (key.to_owned(), kind)));
+        assert_eq!(
+            changes(old, new),
+            expected.map(|(key, kind)| (key.to_owned(), kind))
+        );
     }
 
     #[test]
     fn a_removed_line_waits_for_a_restart() {
-        assert_eq!(changes("slaveTimeout=1", ""), [("slaveTimeout".to_owned(), ChangeKind::Restart)]);
+        assert_eq!(
+            changes("slaveTimeout=1", ""),
+            [("slaveTimeout".to_owned(), ChangeKind::Restart)]
+        );
     }
 
     #[test]
     fn comments_order_and_repetition_change_nothing() {
-        assert_eq!(changes("slaveTimeout=1\nslaveTimeout=2\nunknown=1", "# x\nunknown=1\nslaveTimeout = 2"), []);
+        assert_eq!(
+            changes(
+                "slaveTimeout=1\nslaveTimeout=2\nunknown=1",
+                "# x\nunknown=1\nslaveTimeout = 2"
+            ),
+            []
+        );
     }
 
     #[test]
@@ -118,8 +146,16 @@ mod tests {
         let keys = crate::broker_conf::key::Keys::known();
         for key in HOT.iter().chain(&HARMFUL).chain(&OWNED) {
             assert!(keys.kind(key).is_some(), "{key}");
-            let lists = [HOT.contains(key), HARMFUL.contains(key), OWNED.contains(key)];
-            assert_eq!(lists.into_iter().filter(|&listed| listed).count(), 1, "{key}");
+            let lists = [
+                HOT.contains(key),
+                HARMFUL.contains(key),
+                OWNED.contains(key),
+            ];
+            assert_eq!(
+                lists.into_iter().filter(|&listed| listed).count(),
+                1,
+                "{key}"
+            );
         }
     }
 }

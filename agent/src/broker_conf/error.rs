@@ -56,7 +56,9 @@ pub enum Problem {
         value: String,
     },
     /// The broker would silently keep its default (facts §3.1).
-    #[error("the broker silently ignores {key}={value:?}; write {expected}, or remove the line for the default")]
+    #[error(
+        "the broker silently ignores {key}={value:?}; write {expected}, or remove the line for the default"
+    )]
     NotTaken {
         /// The key.
         key: String,

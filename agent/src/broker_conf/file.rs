@@ -28,10 +28,22 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    create(&temporary, bytes).map_err(|source| WriteError { step: "write", path: temporary.clone(), source })?;
-    fs::rename(&temporary, path).map_err(|source| WriteError { step: "replace", path: path.to_owned(), source })?;
+    create(&temporary, bytes).map_err(|source| WriteError {
+        step: "write",
+        path: temporary.clone(),
+        source,
+    })?;
+    fs::rename(&temporary, path).map_err(|source| WriteError {
+        step: "replace",
+        path: path.to_owned(),
+        source,
+    })?;
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|source| WriteError { step: "sync folder", path: folder.to_owned(), source })
+    synced.map_err(|source| WriteError {
+        step: "sync folder",
+        path: folder.to_owned(),
+        source,
+    })
 }
 
 fn temporary_of(path: &Path) -> PathBuf {
@@ -46,7 +58,11 @@ fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(path)?;
     // The umask may have taken bits away.
     file.set_permissions(Permissions::from_mode(MODE))?;
     file.write_all(bytes)?;
@@ -65,7 +81,10 @@ mod tests {
         write_atomically(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            MODE
+        );
     }
 
     #[test]
@@ -82,6 +101,9 @@ mod tests {
     fn a_missing_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let error = write_atomically(&folder.path().join("absent/broker.conf"), b"").unwrap_err();
-        assert!(error.to_string().contains("absent/.broker.conf.tmp"), "{error}");
+        assert!(
+            error.to_string().contains("absent/.broker.conf.tmp"),
+            "{error}"
+        );
     }
 }

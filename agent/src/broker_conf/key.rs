@@ -23,7 +23,9 @@ impl Kind {
     pub(super) fn takes(self, value: &str) -> bool {
         match self {
             Self::Text => true,
-            Self::Boolean => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
+            Self::Boolean => {
+                value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false")
+            }
             Self::Int => value.parse::<i32>().is_ok(),
             Self::Long => value.parse::<i64>().is_ok(),
             Self::Double => value.parse::<f64>().is_ok_and(f64::is_finite),
@@ -48,8 +50,15 @@ pub(super) struct Keys(BTreeMap<&'static str, Kind>);
 impl Keys {
     /// Reads the built-in table.
     pub(super) fn known() -> Self {
-        let lines = include_str!("keys.txt").lines().filter(|line| !line.starts_with('#'));
-        Self(lines.filter_map(|line| line.split_once(' ')).map(|(key, kind)| (key, kind_of(kind))).collect())
+        let lines = include_str!("keys.txt")
+            .lines()
+            .filter(|line| !line.starts_with('#'));
+        Self(
+            lines
+                .filter_map(|line| line.split_once(' '))
+                .map(|(key, kind)| (key, kind_of(kind)))
+                .collect(),
+        )
     }
 
     /// What the key takes; none if no broker knows it.
@@ -74,17 +83,28 @@ mod tests {
 
     #[test]
     fn every_line_of_the_table_is_understood() {
-        let lines: Vec<_> = include_str!("keys.txt").lines().filter(|line| !line.starts_with('#')).collect();
+        let lines: Vec<_> = include_str!("keys.txt")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
         for line in &lines {
             let (key, kind) = line.split_once(' ').unwrap();
-            assert!(!key.is_empty() && ["text", "boolean", "int", "long", "double"].contains(&kind), "{line}");
+            assert!(
+                !key.is_empty() && ["text", "boolean", "int", "long", "double"].contains(&kind),
+                "{line}"
+            );
         }
         assert_eq!(Keys::known().0.len(), lines.len(), "a key stands twice");
     }
 
     #[test]
     fn takes_what_java_takes() {
-        for (kind, value) in [(Kind::Int, "+3"), (Kind::Int, "007"), (Kind::Boolean, "TRUE"), (Kind::Double, "0.75")] {
+        for (kind, value) in [
+            (Kind::Int, "+3"),
+            (Kind::Int, "007"),
+            (Kind::Boolean, "TRUE"),
+            (Kind::Double, "0.75"),
+        ] {
             assert!(kind.takes(value), "{value}");
         }
         for (kind, value) in [

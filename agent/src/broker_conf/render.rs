@@ -110,11 +110,18 @@ pub struct Owned<'a> {
 pub fn render(base: &BaseConf, owned: &Owned<'_>) -> Result<Vec<u8>, ConfError> {
     base.check_managed()?;
     if owned.name_servers.is_empty() {
-        return Err(ConfError::File { path: base.path.clone(), problem: Problem::NoNameServer });
+        return Err(ConfError::File {
+            path: base.path.clone(),
+            problem: Problem::NoNameServer,
+        });
     }
-    let mut text = String::from("# Rendered by rocketmq-ha before every start: edit the base file instead.\n");
+    let mut text =
+        String::from("# Rendered by rocketmq-ha before every start: edit the base file instead.\n");
     for entry in base.properties.entries() {
-        let last = base.properties.get(&entry.key).is_some_and(|last| last.line == entry.line);
+        let last = base
+            .properties
+            .get(&entry.key)
+            .is_some_and(|last| last.line == entry.line);
         if last && entry.key != HA_LISTEN_PORT && !OWNED.contains(&entry.key.as_str()) {
             write_entry(&mut text, &entry.key, &entry.value);
         }
@@ -181,7 +188,10 @@ mod tests {
     const MASTER: Role = Role::Master(Replication::Async);
 
     fn slave() -> Role {
-        Role::Slave { broker_id: NonZeroU64::MIN, relay: "127.0.0.1:7000".parse().unwrap() }
+        Role::Slave {
+            broker_id: NonZeroU64::MIN,
+            relay: "127.0.0.1:7000".parse().unwrap(),
+        }
     }
 
     fn rendered(role: Role, gate: Gate, generation: Generation) -> BTreeMap<String, String> {
@@ -195,7 +205,11 @@ mod tests {
             scratch: Path::new("/shared/scratch.conf"),
         };
         let read = Properties::parse(&render(&base, &owned).unwrap()).unwrap();
-        let map: BTreeMap<_, _> = read.entries().iter().map(|e| (e.key.clone(), e.value.clone())).collect();
+        let map: BTreeMap<_, _> = read
+            .entries()
+            .iter()
+            .map(|e| (e.key.clone(), e.value.clone()))
+            .collect();
         assert_eq!(map.len(), read.entries().len(), "a key stands twice");
         map
     }
@@ -207,40 +221,77 @@ mod tests {
     #[test]
     fn keeps_the_base_but_for_the_owned_keys() {
         let conf = rendered(MASTER, Gate::Shut, Generation::V5);
-        for (key, expected) in
-            [("brokerName", "b"), ("slaveTimeout", "2"), ("messageDelayLevel", "1s 5s"), ("msgTraceTopicName", "中")]
-        {
+        for (key, expected) in [
+            ("brokerName", "b"),
+            ("slaveTimeout", "2"),
+            ("messageDelayLevel", "1s 5s"),
+            ("msgTraceTopicName", "中"),
+        ] {
             assert_eq!(value(&conf, key), Some(expected), "{key}");
         }
-        assert_eq!(value(&conf, "namesrvAddr"), Some("ns-0:9876;[fe80::1]:9876"));
-        assert_eq!((value(&conf, "brokerIP1"), value(&conf, "brokerIP2")), (Some("10.0.0.1"), Some("255.255.255.255")));
-        assert_eq!(value(&conf, "brokerConfigPath"), Some("/shared/scratch.conf"));
+        assert_eq!(
+            value(&conf, "namesrvAddr"),
+            Some("ns-0:9876;[fe80::1]:9876")
+        );
+        assert_eq!(
+            (value(&conf, "brokerIP1"), value(&conf, "brokerIP2")),
+            (Some("10.0.0.1"), Some("255.255.255.255"))
+        );
+        assert_eq!(
+            value(&conf, "brokerConfigPath"),
+            Some("/shared/scratch.conf")
+        );
         assert_eq!(value(&conf, "haListenPort"), Some("10912"));
     }
 
     #[test]
     fn a_master_has_no_upstream_and_a_slave_has_its_relay() {
         let conf = rendered(MASTER, Gate::Open, Generation::V5);
-        assert_eq!((value(&conf, "brokerRole"), value(&conf, "brokerId")), (Some("ASYNC_MASTER"), Some("0")));
-        assert_eq!((value(&conf, "haMasterAddress"), value(&conf, "inSyncReplicas")), (None, Some("1")));
+        assert_eq!(
+            (value(&conf, "brokerRole"), value(&conf, "brokerId")),
+            (Some("ASYNC_MASTER"), Some("0"))
+        );
+        assert_eq!(
+            (
+                value(&conf, "haMasterAddress"),
+                value(&conf, "inSyncReplicas")
+            ),
+            (None, Some("1"))
+        );
         let conf = rendered(slave(), Gate::Open, Generation::V4);
-        assert_eq!((value(&conf, "brokerRole"), value(&conf, "brokerId")), (Some("SLAVE"), Some("1")));
+        assert_eq!(
+            (value(&conf, "brokerRole"), value(&conf, "brokerId")),
+            (Some("SLAVE"), Some("1"))
+        );
         assert_eq!(value(&conf, "haMasterAddress"), Some("127.0.0.1:7000"));
     }
 
     #[test]
     fn a_synchronous_master_names_its_copies_where_the_broker_counts_them() {
-        let role = Role::Master(Replication::Sync { in_sync_replicas: NonZeroU32::new(2).unwrap() });
+        let role = Role::Master(Replication::Sync {
+            in_sync_replicas: NonZeroU32::new(2).unwrap(),
+        });
         let conf = rendered(role, Gate::Shut, Generation::V5);
-        assert_eq!((value(&conf, "brokerRole"), value(&conf, "inSyncReplicas")), (Some("SYNC_MASTER"), Some("2")));
+        assert_eq!(
+            (value(&conf, "brokerRole"), value(&conf, "inSyncReplicas")),
+            (Some("SYNC_MASTER"), Some("2"))
+        );
         let conf = rendered(role, Gate::Shut, Generation::V4);
-        assert_eq!((value(&conf, "brokerRole"), value(&conf, "inSyncReplicas")), (Some("SYNC_MASTER"), None));
+        assert_eq!(
+            (value(&conf, "brokerRole"), value(&conf, "inSyncReplicas")),
+            (Some("SYNC_MASTER"), None)
+        );
     }
 
     #[test]
     fn the_gate_is_in_the_file() {
-        let gate =
-            |gate| value(&rendered(MASTER, gate, Generation::V5), "startAcceptSendRequestTimeStamp").map(str::to_owned);
+        let gate = |gate| {
+            value(
+                &rendered(MASTER, gate, Generation::V5),
+                "startAcceptSendRequestTimeStamp",
+            )
+            .map(str::to_owned)
+        };
         assert_eq!(gate(Gate::Shut).as_deref(), Some("9999999999999"));
         assert_eq!(gate(Gate::Open).as_deref(), Some("0"));
     }
@@ -261,7 +312,10 @@ mod tests {
         };
         assert!(refusal(BASE, &[]).contains("no name server is known"));
         let servers = parse_list("a:1").unwrap();
-        assert!(refusal(&format!("{BASE}enableDLegerCommitLog=true"), &servers).contains("leaves such a broker alone"));
+        assert!(
+            refusal(&format!("{BASE}enableDLegerCommitLog=true"), &servers)
+                .contains("leaves such a broker alone")
+        );
     }
 
     #[test]

@@ -62,18 +62,32 @@ impl fmt::Display for Note {
         write!(f, "line {}: ", self.line)?;
         match &self.oddity {
             Oddity::Unknown { key } => write!(f, "no broker up to 5.5.0 knows {key}; a typo?"),
-            Oddity::Repeated { key } => write!(f, "{key} stands again further down, and that line counts"),
+            Oddity::Repeated { key } => {
+                write!(f, "{key} stands again further down, and that line counts")
+            }
             Oddity::TrailingBlank { key } => {
-                write!(f, "{key} ends with a blank, which brokers before 5.3 take into it")
+                write!(
+                    f,
+                    "{key} ends with a blank, which brokers before 5.3 take into it"
+                )
             }
             Oddity::NotAscii { key } => {
-                write!(f, "{key} is not ASCII; the broker reads ISO-8859-1, so write such characters as \\uXXXX")
+                write!(
+                    f,
+                    "{key} is not ASCII; the broker reads ISO-8859-1, so write such characters as \\uXXXX"
+                )
             }
             Oddity::Ephemeral { port } => {
-                write!(f, "port {port} is in 32768-60999, where connections may take it first")
+                write!(
+                    f,
+                    "port {port} is in 32768-60999, where connections may take it first"
+                )
             }
             Oddity::HaPortIgnoredBy49 { port } => {
-                write!(f, "a 4.9 broker ignores haListenPort={port} and takes listenPort+1")
+                write!(
+                    f,
+                    "a 4.9 broker ignores haListenPort={port} and takes listenPort+1"
+                )
             }
         }
     }

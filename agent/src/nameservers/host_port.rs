@@ -54,8 +54,13 @@ impl FromStr for HostPort {
 
     /// Java splits at the last colon (`RemotingHelper#string2SocketAddress`), and so do we.
     fn from_str(text: &str) -> Result<Self, HostPortError> {
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| HostPortError::NotHostPort(shown(text)))?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let (host, port) = text
+            .rsplit_once(':')
+            .ok_or_else(|| HostPortError::NotHostPort(shown(text)))?;
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
         if bare.is_empty() || port.is_empty() {
             return Err(HostPortError::NotHostPort(shown(text)));
         }
@@ -64,7 +69,10 @@ impl FromStr for HostPort {
         }
         let number = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
         match number.and_then(|port| port.parse().ok()) {
-            Some(number) if number != 0 => Ok(Self { host: bare.to_owned(), port: number }),
+            Some(number) if number != 0 => Ok(Self {
+                host: bare.to_owned(),
+                port: number,
+            }),
             _ => Err(HostPortError::Port(shown(port))),
         }
     }
@@ -83,7 +91,11 @@ impl fmt::Display for HostPort {
 /// Parses `a:1;b:2`. Blanks around items and empty items (a trailing `;`) are forgiven, repeated items dropped; one
 /// wrong item makes the whole list wrong.
 pub fn parse_list(text: &str) -> Result<Vec<HostPort>, HostPortError> {
-    let items: Vec<_> = text.split(';').map(str::trim).filter(|item| !item.is_empty()).collect();
+    let items: Vec<_> = text
+        .split(';')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .collect();
     if items.is_empty() {
         return Err(HostPortError::Empty);
     }
@@ -104,7 +116,10 @@ fn is_host(host: &str) -> bool {
     if host.contains(':') {
         return is_ipv6(host);
     }
-    host.len() <= MAX_HOST_BYTES && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    host.len() <= MAX_HOST_BYTES
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
 }
 
 /// An IPv6 address, with or without a scope such as `%eth0`.
@@ -123,14 +138,24 @@ mod tests {
     use super::*;
 
     fn shown_list(text: &str) -> String {
-        let list: Vec<_> = parse_list(text).unwrap().iter().map(ToString::to_string).collect();
+        let list: Vec<_> = parse_list(text)
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         list.join(";")
     }
 
     #[test]
     fn reads_names_and_both_kinds_of_addresses() {
-        assert_eq!(shown_list("10.0.0.1:9876; ns-0.ns:9877 ;"), "10.0.0.1:9876;ns-0.ns:9877");
-        assert_eq!(shown_list("[fe80::1]:1;fe80::1:1;fe80::2%eth0:2"), "[fe80::1]:1;[fe80::2%eth0]:2");
+        assert_eq!(
+            shown_list("10.0.0.1:9876; ns-0.ns:9877 ;"),
+            "10.0.0.1:9876;ns-0.ns:9877"
+        );
+        assert_eq!(
+            shown_list("[fe80::1]:1;fe80::1:1;fe80::2%eth0:2"),
+            "[fe80::1]:1;[fe80::2%eth0]:2"
+        );
         let server: HostPort = "[::1]:9876".parse().unwrap();
         assert_eq!((server.host(), server.port()), ("::1", 9876));
     }
@@ -142,12 +167,21 @@ mod tests {
             assert_eq!(parse_list(text), Err(not_host_port(text)));
         }
         for port in ["0", "65536", "+1", "x"] {
-            assert_eq!(parse_list(&format!("a:{port}")), Err(HostPortError::Port(port.to_owned())));
+            assert_eq!(
+                parse_list(&format!("a:{port}")),
+                Err(HostPortError::Port(port.to_owned()))
+            );
         }
         for host in ["a b", "<html>", "[a]", "::x"] {
-            assert_eq!(parse_list(&format!("{host}:1")), Err(HostPortError::Host(host.to_owned())));
+            assert_eq!(
+                parse_list(&format!("{host}:1")),
+                Err(HostPortError::Host(host.to_owned()))
+            );
         }
         assert_eq!(parse_list(" ; "), Err(HostPortError::Empty));
-        assert_eq!(parse_list(&"a:1;".repeat(65)), Err(HostPortError::TooMany(65)));
+        assert_eq!(
+            parse_list(&"a:1;".repeat(65)),
+            Err(HostPortError::TooMany(65))
+        );
     }
 }
