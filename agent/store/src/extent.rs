@@ -40,6 +40,12 @@ impl Extent {
         self.last.is_none()
     }
 
+    /// Whether this log lacks history that a master still holds whose log starts at `master_min` (facts §4.4).
+    #[must_use]
+    pub fn is_hollow(&self, master_min: u64) -> bool {
+        self.min > master_min
+    }
+
     /// Whether there are bytes beyond the end.
     #[must_use]
     pub fn is_torn(&self) -> bool {

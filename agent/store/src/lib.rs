@@ -7,7 +7,7 @@
 //! | [`record`] | one record out of bytes: pure, no panic on garbage |
 //! | `walk` | one file record by record, stricter than the broker: a record must be where it says it is |
 //! | [`extent`](Extent) | where the log begins and ends, and what lies beyond |
-//! | [`boundary`](Boundaries), `checksum` | places to cut at; sums that prove two logs equal |
+//! | [`boundary`](Boundaries), `checksum`, `agreement` | places to cut at; sums; how far two logs agree |
 //! | [`cut`](CutOrder) | the tail into the archive, then the recipe: log, queues, index, checkpoint, timer, epochs |
 //! | [`hafile`] | crash-safe small files under `<root>/ha/` |
 //! | [`lock`](StoreLock) | one worker per volume |
@@ -16,6 +16,7 @@
 //! The caller guarantees that no JVM has the files open: its launcher says that the broker is stopped. No lock can
 //! find that out across pods.
 
+mod agreement;
 mod boundary;
 mod checkpoint;
 mod checksum;

@@ -193,7 +193,8 @@ fn boundaries_are_the_records_and_the_file_starts() {
     for offset in wanted {
         assert!(found.contains(&offset));
     }
-    for x in FILE..=end {
+    let near = |at: &u64| [at.saturating_sub(1).max(FILE), *at, (*at + 1).min(end)];
+    for x in found.iter().flat_map(near) {
         let below = *found.iter().rev().find(|at| **at <= x).unwrap();
         assert_eq!(store.boundary_at_or_below(x).unwrap(), below, "at {x}");
         assert_eq!(store.boundary_between(below, x).unwrap(), below);
@@ -228,6 +229,41 @@ fn sums_of_ranges_are_zlibs() {
         store.crc_of(0, 3 * FILE + 1),
         Err(StoreError::OutOfRange { .. })
     ));
+}
+
+#[test]
+fn two_logs_agree_up_to_their_first_different_record() {
+    let mut lab = Lab::new(0);
+    lab.fill(3 * FILE);
+    let (store, end) = (lab.store(), lab.writer.end());
+    let mut boundaries: Vec<u64> = store
+        .boundaries(0, end)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    boundaries.dedup();
+    let mut ours = Vec::new();
+    for start in (0..end).step_by(4096) {
+        ours.extend(fs::read(lab.layout.commitlog.join(file_name(start))).unwrap());
+    }
+    for (place, at) in boundaries.iter().enumerate() {
+        let mut theirs = ours.clone();
+        theirs[usize::try_from(*at).unwrap()] ^= 1;
+        let mut asked = 0;
+        let found = store.last_equal_boundary(0, end, |from, to, crc| {
+            asked += 1;
+            let range = usize::try_from(from).unwrap()..usize::try_from(to).unwrap();
+            Ok::<_, StoreError>(crc32fast::hash(&theirs[range]) == crc)
+        });
+        assert_eq!(found.unwrap(), *at, "boundary {place}");
+        assert!(
+            asked <= 16,
+            "{asked} questions for {} records",
+            boundaries.len()
+        );
+    }
+    let all = store.last_equal_boundary(0, end, |_, _, _| Ok::<_, StoreError>(true));
+    assert_eq!(all.unwrap(), end);
 }
 
 #[test]

@@ -179,3 +179,50 @@ fn take_by_copy(host: &dyn Host, file: &Path, target: &Path) -> Result<(), Store
 fn i32_of(errno: Errno) -> i32 {
     io::Error::from(errno).raw_os_error().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Machine;
+
+    #[test]
+    fn on_another_file_system_a_copy_is_complete_before_the_original_goes() {
+        struct Watch;
+        impl Host for Watch {
+            fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+                Ok(0)
+            }
+            fn step(&self, what: &str, path: &Path) -> io::Result<()> {
+                if what == "remove archived file" {
+                    let copy = path
+                        .with_file_name("archive")
+                        .join(path.file_name().unwrap());
+                    assert_eq!(fs::read(path)?, fs::read(copy)?);
+                }
+                Ok(())
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (file, raw) = (
+            dir.path().join("00000000000000004096"),
+            dir.path().join("archive"),
+        );
+        fs::create_dir(&raw).unwrap();
+        let mut bytes = vec![0; 3 << 20];
+        bytes[5] = 1;
+        bytes[2 << 20] = 2;
+        fs::write(&file, &bytes).unwrap();
+        let target = raw.join(file.file_name().unwrap());
+        take_by_copy(&Watch, &file, &target).unwrap();
+        assert!(!file.exists());
+        assert!(fs::read(&target).unwrap() == bytes);
+        assert_eq!(fs::read_dir(&raw).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_machine_knows_its_free_space() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Machine.free_bytes(dir.path()).unwrap() > 0);
+        assert!(Machine.free_bytes(&dir.path().join("none")).is_err());
+    }
+}
