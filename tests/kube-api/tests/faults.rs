@@ -184,7 +184,7 @@ async fn the_runtime_watcher_lists_again_after_history_was_lost() {
 #[tokio::test]
 async fn a_watcher_that_does_not_read_costs_no_one_else() {
     let options = Options {
-        max_history: 50,
+        max_history: 10,
         ..Options::default()
     };
     let api = KubeApi::start(options).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_watcher_that_does_not_read_costs_no_one_else() {
     let params = WatchParams::default();
     let mut deaf = pin!(leases.watch(&params, &version).await.unwrap());
     let big = "x".repeat(200_000);
-    for n in 0..150 {
+    for n in 0..50 {
         let annotations = json!({"metadata": {"annotations": {"big": big, "n": n.to_string()}}});
         let patch = Patch::Merge(annotations);
         leases
