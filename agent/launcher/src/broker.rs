@@ -51,13 +51,13 @@ struct Past {
     permit_until_ms: u64,
     started_ms: u64,
     running_ms: Option<u64>,
+    listen_port: u16,
 }
 
 #[derive(Debug)]
 struct Alive {
     past: Past,
     group: Group,
-    listen_port: u16,
     course: Course,
     first: Option<Exit>,
     meter: ActivityMeter,
@@ -146,12 +146,12 @@ impl Life {
             permit_until_ms: until_ms,
             started_ms: hands.now_ms,
             running_ms: None,
+            listen_port,
         };
         let meter = ActivityMeter::new(group);
         self.state = State::Alive(Box::new(Alive {
             past,
             group,
-            listen_port,
             course: Course::Going,
             first: None,
             meter,
@@ -282,12 +282,12 @@ impl Life {
             return;
         };
         let is_looking = alive.past.running_ms.is_none() && alive.course == Course::Going;
-        if is_looking && port::is_open(alive.group, alive.listen_port) {
+        if is_looking && port::is_open(alive.group, alive.past.listen_port) {
             alive.past.running_ms = Some(hands.now_ms);
             let after = hands.now_ms.saturating_sub(alive.past.started_ms);
             hands.journal.say(format_args!(
                 "broker listens: port={} after_ms={after}",
-                alive.listen_port
+                alive.past.listen_port
             ));
             self.changes += 1;
         }
@@ -358,6 +358,7 @@ impl Life {
             permit_until_ms: past.map(|past| past.permit_until_ms),
             started_ms: past.map(|past| past.started_ms),
             running_ms: past.and_then(|past| past.running_ms),
+            listen_port: past.map(|past| past.listen_port),
             activity,
             last_end: self.last_end.clone(),
         }

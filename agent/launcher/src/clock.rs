@@ -1,5 +1,5 @@
-//! The only file of this crate that reads a clock: CLOCK_BOOTTIME, which also counts while the machine is suspended
-//! (safety H5).
+//! The only file of this crate that reads a clock. Deadlines are CLOCK_BOOTTIME, which also counts while the machine is
+//! suspended (safety H5).
 
 use std::{fs, io};
 
@@ -27,4 +27,15 @@ pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
         .trim()
         .to_owned())
+}
+
+/// Milliseconds since 1970 by the wall clock. Only for comparing with times that a broker took from the same clock.
+#[allow(clippy::disallowed_methods, reason = "the one place that may read it")]
+#[must_use]
+pub(crate) fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since
+        .ok()
+        .and_then(|since| u64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
 }

@@ -16,7 +16,7 @@ use std::{
     io::{self, ErrorKind, Read, Write, stdin},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
+        unix::{net::UnixStream, process::CommandExt},
     },
     path::Path,
     process::{Command, ExitCode, Stdio},
@@ -140,6 +140,7 @@ impl Running {
         let (line, theirs) = UnixStream::pair()?;
         line.set_nonblocking(true)?;
         let child = Command::new(exe)
+            .arg0("brokerStart")
             .arg(GUARD_FLAG)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())

@@ -13,8 +13,10 @@
 //! * `launcher` answers orders, `orders` holds the pure rules of what is taken, `broker` is the broker's life.
 //! * `spawn` starts the command, `group` is its process group, `guard` (safety H11) kills it when nobody else can.
 //! * `relays` holds the two ends of the replication relay, so that an agent's restart does not break replication.
+//! * [`alive`] is the probe's check, with the table of what follows from each state; the agent runs it in process.
 //! * [`clock`] reads CLOCK_BOOTTIME, [`conf`] single values of a broker.conf, `port` whether the broker listens.
 
+pub mod alive;
 pub mod client;
 pub mod clock;
 pub mod command;

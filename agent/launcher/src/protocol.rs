@@ -254,6 +254,8 @@ pub struct Broker {
     pub started_ms: Option<u64>,
     /// When its listen port was first seen open.
     pub running_ms: Option<u64>,
+    /// The listen port of its conf, where it will answer.
+    pub listen_port: Option<u16>,
     /// What its processes have done so far; `None` without a broker or when it cannot be read.
     pub activity: Option<Activity>,
     /// How the last broker ended; `None` until one has.

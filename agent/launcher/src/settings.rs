@@ -40,7 +40,7 @@ goes to the JVM (thread dump).
 Exit codes: 0 ended in order; 1 could not work (socket, /proc, guard); 2 wrong arguments; 137 the broker had to be killed.
 ";
 
-const DEFAULT_SOCKET: &str = "/run/rocketmq-ha/launcher.sock";
+pub(crate) const DEFAULT_SOCKET: &str = "/run/rocketmq-ha/launcher.sock";
 const DEFAULT_STOP_GRACE_MS: u64 = 60_000;
 
 /// What brokerStart was asked to do.

@@ -66,6 +66,7 @@ pub(crate) fn start(
     ours.set_read_timeout(Some(EXEC_WAIT))
         .map_err(StartError::Spawn)?;
     let child = Command::new(exe)
+        .arg0("brokerStart")
         .arg(RUN_FLAG)
         .arg(std::process::id().to_string())
         .args(&ready.words)

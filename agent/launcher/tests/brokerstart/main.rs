@@ -6,6 +6,7 @@
 )]
 
 mod lab;
+mod probe;
 mod relay_orders;
 
 use std::{
@@ -62,12 +63,14 @@ fn nothing_is_started_without_an_order() {
     assert_eq!(status.protocol, PROTOCOL);
     assert_eq!(status.launcher_nonce.len(), 16);
     assert!(status.guarded);
-    let names: Vec<String> = lab
-        .children()
-        .into_iter()
-        .map(|(_, name, _)| name)
-        .collect();
-    assert_eq!(names, ["brokerGuard"]);
+    // It gets its name when it has begun.
+    let names = || {
+        lab.children()
+            .into_iter()
+            .map(|(_, name, _)| name)
+            .collect::<Vec<_>>()
+    };
+    wait_until("the guard, and nobody else", || names() == ["brokerGuard"]);
     assert_eq!(
         fs::metadata(lab.socket()).unwrap().permissions().mode() & 0o777,
         0o600
@@ -188,7 +191,7 @@ fn the_guard_kills_the_tree_of_a_killed_launcher() {
     let guard = lab
         .children()
         .into_iter()
-        .find(|(_, name, _)| name == "brokerGuard")
+        .find(|(pid, ..)| !tree.pids.contains(pid))
         .unwrap()
         .0;
     lab.signal(Signal::SIGKILL);
@@ -225,7 +228,7 @@ fn a_killed_guard_is_replaced_and_knows_the_group() {
     let guard = |lab: &Lab| {
         lab.children()
             .into_iter()
-            .find(|(_, name, _)| name == "brokerGuard")
+            .find(|(pid, ..)| !tree.pids.contains(pid))
             .map(|(pid, ..)| pid)
     };
     let first = guard(&lab).unwrap();

@@ -1,0 +1,117 @@
+//! What earlier looks saw of the present broker process.
+
+use serde::{Deserialize, Serialize};
+
+use super::Answer;
+use crate::protocol::Broker;
+
+/// From this share of one core on, a process group works. An idle broker's timers take 1 to 3 %.
+const WORKING_CPU_PERCENT: u64 = 10;
+
+/// From this many bytes per second on, it works.
+const WORKING_IO_BYTES: u64 = 256 * 1024;
+
+/// Two readings closer than this say nothing about a rate.
+const MIN_PERIOD_MS: u64 = 900;
+
+/// What earlier looks saw. Start with the default; keep it from look to look.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    process: Option<Process>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Process {
+    pid: u32,
+    started_ms: u64,
+    /// When it last answered anything; before that, when it was first looked at.
+    answered_ms: u64,
+    /// When it was last seen at work.
+    worked_ms: u64,
+    /// The reading to compare the next one with.
+    reading: Option<Reading>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Reading {
+    at_ms: u64,
+    cpu_ms: u64,
+    io_bytes: u64,
+}
+
+impl Memory {
+    /// How long the broker has answered nothing, in milliseconds.
+    pub(super) fn silent_ms(&self, now_ms: u64) -> u64 {
+        self.process
+            .as_ref()
+            .map_or(0, |process| now_ms.saturating_sub(process.answered_ms))
+    }
+
+    /// How long ago its processes were last seen at work, in milliseconds.
+    pub(super) fn idle_ms(&self, now_ms: u64) -> u64 {
+        self.process
+            .as_ref()
+            .map_or(0, |process| now_ms.saturating_sub(process.worked_ms))
+    }
+
+    pub(super) fn note(&mut self, now_ms: u64, broker: &Broker, answer: &Answer) {
+        let (Some(pid), Some(started_ms)) = (broker.pid, broker.started_ms) else {
+            self.process = None;
+            return;
+        };
+        let known = self.process.take().filter(|process| {
+            // Times of another boot (the memory is a file) lie in the future or long before the start.
+            process.pid == pid && process.started_ms == started_ms && process.worked_ms <= now_ms
+        });
+        let mut process = known.unwrap_or(Process {
+            pid,
+            started_ms,
+            answered_ms: now_ms,
+            worked_ms: now_ms,
+            reading: None,
+        });
+        match answer {
+            Answer::Info(_) | Answer::Odd(_) | Answer::NotReady => process.answered_ms = now_ms,
+            Answer::NotAsked | Answer::Closed | Answer::Silent => {}
+        }
+        process.note_activity(now_ms, broker);
+        self.process = Some(process);
+    }
+}
+
+impl Process {
+    fn note_activity(&mut self, now_ms: u64, broker: &Broker) {
+        // A reading that failed is unknown, and unknown is no sign of idleness (invariant I7).
+        let Some(activity) = broker.activity else {
+            self.worked_ms = now_ms;
+            return;
+        };
+        let reading = Reading {
+            at_ms: now_ms,
+            cpu_ms: activity.cpu_ms,
+            io_bytes: activity.io_bytes,
+        };
+        match self.reading {
+            Some(before) if now_ms.saturating_sub(before.at_ms) < MIN_PERIOD_MS => {}
+            Some(before) => {
+                if reading.shows_work_since(before) {
+                    self.worked_ms = now_ms;
+                }
+                self.reading = Some(reading);
+            }
+            None => self.reading = Some(reading),
+        }
+    }
+}
+
+impl Reading {
+    fn shows_work_since(self, before: Self) -> bool {
+        let period_ms = self.at_ms.saturating_sub(before.at_ms);
+        let cpu_ms = self.cpu_ms.saturating_sub(before.cpu_ms);
+        let io_bytes = self.io_bytes.saturating_sub(before.io_bytes);
+        // A sum that fell: a process of the group ended, something goes on.
+        self.cpu_ms < before.cpu_ms
+            || cpu_ms.saturating_mul(100) >= period_ms.saturating_mul(WORKING_CPU_PERCENT)
+            || io_bytes.saturating_mul(1_000) >= period_ms.saturating_mul(WORKING_IO_BYTES)
+    }
+}
