@@ -38,6 +38,14 @@ pub enum CodecError {
         /// Bytes of header and body together.
         frame: usize,
     },
+    /// The header is longer than any real one.
+    #[error("header of {bytes} bytes exceeds the limit of {limit} bytes")]
+    HeaderTooLarge {
+        /// Its length in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// Neither the JSON nor the binary header encoding.
     #[error("read frame: header encoding {0} is unknown, 0 (JSON) or 1 (ROCKETMQ) expected")]
     UnknownHeaderKind(u8),

@@ -16,8 +16,9 @@ use crate::{header_binary, header_json};
 /// Longest frame that stock servers and clients accept, in bytes (`com.rocketmq.remoting.frameMaxLength`).
 pub const DEFAULT_FRAME_LIMIT: usize = 16 * 1024 * 1024;
 
-/// The header's length has 24 bits.
-const LONGEST_HEADER: usize = 0x00FF_FFFF;
+/// Longest header we write and read, in bytes. Its length has 24 bits, but the largest real ones carry 32 KiB of message
+/// properties; a bound keeps a hostile header of many tiny arguments from taking many times its size in memory.
+const LONGEST_HEADER: usize = 256 * 1024;
 
 /// How a header is written. A reader goes by the byte in the frame: 4.9 answers in the encoding of the request, 5.x in
 /// the one it is configured for (seen on 4.9.7 and 5.5.0).
@@ -41,7 +42,8 @@ pub fn encode(command: &Command, kind: HeaderKind) -> Result<Vec<u8>, CodecError
         HeaderKind::Binary => (1u8, header_binary::encode(command)?),
     };
     let total = 8 + header.len() + command.body.len();
-    if total > DEFAULT_FRAME_LIMIT || header.len() > LONGEST_HEADER {
+    check_header(header.len())?;
+    if total > DEFAULT_FRAME_LIMIT {
         return Err(CodecError::FrameTooLarge {
             bytes: wide(total),
             limit: DEFAULT_FRAME_LIMIT,
@@ -91,6 +93,7 @@ fn content_of(content: &[u8]) -> Result<Command, CodecError> {
     let [kind, high, middle, low] = content.u32("header length")?.to_be_bytes();
     let header_length =
         usize::try_from(u32::from_be_bytes([0, high, middle, low])).unwrap_or(usize::MAX);
+    check_header(header_length)?;
     let rest = content.rest();
     let Some((header, body)) = rest.split_at_checked(header_length) else {
         return Err(CodecError::HeaderTooLong {
@@ -105,6 +108,16 @@ fn content_of(content: &[u8]) -> Result<Command, CodecError> {
     };
     command.body = body.to_vec();
     Ok(command)
+}
+
+fn check_header(bytes: usize) -> Result<(), CodecError> {
+    if bytes > LONGEST_HEADER {
+        return Err(CodecError::HeaderTooLarge {
+            bytes,
+            limit: LONGEST_HEADER,
+        });
+    }
+    Ok(())
 }
 
 fn word(field: &'static str, length: usize) -> Result<u32, CodecError> {
@@ -232,6 +245,29 @@ mod tests {
         assert!(matches!(
             encode(&command, HeaderKind::Json),
             Err(CodecError::FrameTooLarge { .. })
+        ));
+    }
+
+    #[test]
+    fn a_header_of_countless_arguments_is_refused() {
+        let mut command = Command::request(1);
+        for number in 0..50_000 {
+            command.ext.insert(number.to_string(), String::new());
+        }
+        for kind in [HeaderKind::Json, HeaderKind::Binary] {
+            assert!(matches!(
+                encode(&command, kind),
+                Err(CodecError::HeaderTooLarge { .. })
+            ));
+        }
+        let mut frame = vec![0, 0x0F, 0xFF, 0xFF, 0, 0x04, 0, 1];
+        frame.resize(0x10_0003, b' ');
+        assert!(matches!(
+            decode(&frame, DEFAULT_FRAME_LIMIT),
+            Err(CodecError::HeaderTooLarge {
+                bytes: 0x4_0001,
+                ..
+            })
         ));
     }
 

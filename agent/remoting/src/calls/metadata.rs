@@ -1,12 +1,14 @@
 //! The tables that a slave fetches from its master now and then: 21, 201, 43, 45 (facts §2.1, §4.3).
 
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::reply;
 use crate::call::Call;
 use crate::code::request;
 use crate::command::Command;
 use crate::error::AnswerError;
+use crate::fastjson;
 
 /// One of a broker's tables beside the commit log. A 5.x slave fetches them every 60 s and for the first time 60 s after
 /// its start; whoever needs them younger asks for them himself.
@@ -64,25 +66,39 @@ impl MetadataTable {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetMetadata(pub MetadataTable);
 
-/// One of a broker's tables, as strict JSON in the shape of its file.
-#[derive(Clone, Debug, PartialEq)]
+/// One of a broker's tables, as strict JSON in the shape of its file. It is kept as text: as values a table of a busy
+/// broker would take many times its size.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
     /// Which one it is.
     pub table: MetadataTable,
-    content: Map<String, Value>,
+    json: String,
 }
 
 impl Metadata {
-    /// The entries: by topic, group, `topic@group` or delay level.
-    pub fn entries(&self) -> Option<&Map<String, Value>> {
-        self.content
-            .get(self.table.field())
-            .and_then(Value::as_object)
-    }
-
     /// As it can be written to [`MetadataTable::file_name`] of a stopped broker.
-    pub fn to_json(&self) -> String {
-        Value::Object(self.content.clone()).to_string()
+    pub fn as_json(&self) -> &str {
+        &self.json
+    }
+}
+
+/// Looks at no more than whether the expected table is there.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Tables {
+    topic_config_table: Option<IgnoredAny>,
+    subscription_group_table: Option<IgnoredAny>,
+    offset_table: Option<IgnoredAny>,
+}
+
+impl Tables {
+    fn has(&self, table: MetadataTable) -> bool {
+        let field = match table {
+            MetadataTable::Topics => &self.topic_config_table,
+            MetadataTable::SubscriptionGroups => &self.subscription_group_table,
+            MetadataTable::ConsumerOffsets | MetadataTable::DelayOffsets => &self.offset_table,
+        };
+        field.is_some()
     }
 }
 
@@ -95,14 +111,19 @@ impl Call for GetMetadata {
 
     fn answer(&self, reply: &Command) -> Result<Metadata, AnswerError> {
         reply::expect_success(reply)?;
-        let metadata = Metadata {
-            table: self.0,
-            content: reply::json(reply, "metadata table")?,
-        };
-        if metadata.entries().is_none() {
+        let json = String::from_utf8(fastjson::repair(&reply.body))
+            .map_err(|_| reply::malformed("metadata table", "(bytes)", "UTF-8 text"))?;
+        let seen: Tables = serde_json::from_str(&json).map_err(|source| AnswerError::Json {
+            what: "metadata table",
+            source,
+        })?;
+        if !seen.has(self.0) {
             return Err(AnswerError::Missing(self.0.field()));
         }
-        Ok(metadata)
+        Ok(Metadata {
+            table: self.0,
+            json,
+        })
     }
 }
 
@@ -116,9 +137,8 @@ mod tests {
         let offsets = GetMetadata(MetadataTable::ConsumerOffsets)
             .answer(&reply)
             .unwrap();
-        assert_eq!(offsets.entries().unwrap()["t@g"]["1"], 7);
         assert_eq!(
-            offsets.to_json(),
+            offsets.as_json(),
             r#"{"offsetTable":{"t@g":{"0":5,"1":7}}}"#
         );
     }

@@ -100,7 +100,7 @@ async fn a_closed_connection_fails_every_call_at_once() {
     assert!(matches!(late, Err(CallError::Closed { code: 9, .. })));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn no_reply_in_time_is_a_timeout_and_the_connection_goes_on() {
     let (client, mut server) = pair().await;
     let late = client
@@ -202,4 +202,35 @@ async fn nobody_listening_is_a_connect_error() {
     drop(listener);
     let result = Client::connect(addr, &ClientOptions::default()).await;
     assert!(matches!(result, Err(CallError::Connect { .. })));
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_waits_for_any_more_is_not_sent() {
+    let (client, mut server) = pair().await;
+    let soon = Duration::from_millis(50);
+    // More than the sockets hold, so that it and everything after it waits until the server reads.
+    let large = Command::request(1).with_body(vec![0; 15 << 20]);
+    for request in [large, Command::request(2)] {
+        let late = client.call(request, soon).await;
+        assert!(matches!(late, Err(CallError::Timeout { .. })));
+    }
+    let wanted = spawn_call(&client, 3);
+    assert_eq!(server.request().await.unwrap().code, 1);
+    let request = server.request().await.unwrap();
+    assert_eq!(request.code, 3);
+    server.send(&Command::reply_to(&request, 0)).await;
+    wanted.await.unwrap().unwrap();
+}
+
+/// The clock is not real: it jumps to the next deadline as soon as nothing else can happen.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_nothing_is_given_up() {
+    let (client, server) = pair().await;
+    let large = Command::request(1).with_body(vec![0; 15 << 20]);
+    let Err(CallError::Closed { reason, .. }) = client.call(large, Duration::from_secs(60)).await
+    else {
+        panic!("closed expected");
+    };
+    assert!(reason.contains("took nothing"), "{reason}");
+    drop(server);
 }
