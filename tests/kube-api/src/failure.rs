@@ -124,6 +124,21 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", why)
     }
 
+    /// What a test asked for; a number that is no HTTP status counts as 500.
+    pub(crate) fn injected(code: u16) -> Self {
+        let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let reason = match code {
+            StatusCode::UNAUTHORIZED => "Unauthorized",
+            StatusCode::FORBIDDEN => "Forbidden",
+            StatusCode::TOO_MANY_REQUESTS => "TooManyRequests",
+            StatusCode::INTERNAL_SERVER_ERROR => "InternalError",
+            StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailable",
+            StatusCode::GATEWAY_TIMEOUT => "Timeout",
+            _ => "",
+        };
+        Self::new(code, reason, "the test server was told to refuse this")
+    }
+
     /// A JSON patch whose `test` failed, or that does not fit the object.
     pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)

@@ -16,6 +16,8 @@ pub enum Mode {
     /// Connections stay open; no request is carried out or answered, no watch says anything, until the mode changes.
     /// A request whose client has given up by then is never carried out.
     Silent,
+    /// Every request is refused with this HTTP status, such as 403, 429 or 500; watches that are open go on.
+    Failing(u16),
     /// Requests are carried out but never answered: the writer cannot know. Watches go on.
     ReplyLost,
 }
@@ -73,8 +75,8 @@ impl Faults {
         self.mode.send_replace(mode);
     }
 
-    pub(crate) fn is(&self, mode: Mode) -> bool {
-        *self.mode.borrow() == mode
+    pub(crate) fn current(&self) -> Mode {
+        *self.mode.borrow()
     }
 
     /// Returns when the server is in none of the modes in which it says nothing.

@@ -256,7 +256,11 @@ pub(crate) fn validate(kind: &Kind, object: &mut Value) -> Result<(), Failure> {
         ));
     }
     match kind.kind {
-        "Lease" => validate_lease(&mut object["spec"], invalid),
+        "Lease" => match object.get_mut("spec") {
+            Some(spec) if spec.is_object() => validate_lease(spec, invalid),
+            Some(_) => Err(Failure::bad_request("Lease spec is no JSON object")),
+            None => Ok(()),
+        },
         "Event" => micro_time(object, "eventTime"),
         _ => Ok(()),
     }

@@ -15,7 +15,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -89,7 +89,9 @@ impl Server {
         let service =
             service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
         let served = http1::Builder::new()
-            .timer(TokioTimer::new())
+            // A client may keep an idle connection as long as it likes: hyper's own limit would close it just when the
+            // client sends its next request.
+            .header_read_timeout(None)
             .serve_connection(TokioIo::new(stream), service);
         let mut mode = self.faults.mode();
         let cut = async {
@@ -115,7 +117,7 @@ impl Server {
             Ok(answer) => answer,
             Err(failure) => whole(failure.code, &failure.status()),
         };
-        if self.faults.is(Mode::ReplyLost) {
+        if self.faults.current() == Mode::ReplyLost {
             pending::<()>().await;
         }
         answer
@@ -130,6 +132,9 @@ impl Server {
         self.faults.count(call.verb, call.route.kind.plural);
         let body = read(request.into_body()).await?;
         self.faults.speaking().await;
+        if let Mode::Failing(code) = self.faults.current() {
+            return Err(Failure::injected(code));
+        }
         if call.verb == Verb::Watch {
             return self.watch(call);
         }

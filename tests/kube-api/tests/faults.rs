@@ -109,6 +109,21 @@ async fn a_lost_reply_is_a_write_all_the_same() {
 }
 
 #[tokio::test]
+async fn failing_refuses_everything_with_one_status() {
+    let (api, leases) = start().await;
+    create(&leases, "l").await.unwrap();
+    api.set_mode(Mode::Failing(403));
+    for refused in [leases.get("l").await, hold(&leases, "l", "a").await] {
+        let Err(kube::Error::Api(status)) = refused else {
+            panic!("wanted a refusal, got {refused:?}");
+        };
+        assert_eq!((status.code, status.reason.as_str()), (403, "Forbidden"));
+    }
+    api.set_mode(Mode::Up);
+    assert_eq!(holder(&leases, "l").await, None);
+}
+
+#[tokio::test]
 async fn latency_delays_a_request() {
     let (api, leases) = start().await;
     api.set_latency(SHORT);
