@@ -1,0 +1,53 @@
+//! The role label on our own pod: for people and selectors, never for a decision.
+
+use std::time::Duration;
+
+use agent_core::report::Role;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tracing::debug;
+
+use crate::kubernetes::ApiCounter;
+use crate::names;
+use crate::observe::objects::chain;
+
+/// Writes the label.
+#[derive(Clone)]
+pub struct Labeller {
+    api: Api<Pod>,
+    counter: ApiCounter,
+    limit: Duration,
+}
+
+impl Labeller {
+    /// A labeller for the pods of a namespace.
+    pub fn new(client: Client, namespace: &str, counter: ApiCounter, limit: Duration) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            counter,
+            limit,
+        }
+    }
+
+    /// Puts the role on a pod, or takes it off. Whether it was done.
+    pub async fn label(&self, pod: &str, role: Option<Role>) -> bool {
+        let body =
+            json!({ "metadata": { "labels": { names::ROLE_LABEL: role.map(Role::as_str) } } });
+        let params = PatchParams::default();
+        let patch = Patch::Merge(&body);
+        let request = self.api.patch_metadata(pod, &params, &patch);
+        match self
+            .counter
+            .call("patch", "pods", self.limit, request)
+            .await
+        {
+            Ok(_) => true,
+            Err(error) => {
+                debug!(error = %chain(&error), pod, "the role label could not be written");
+                false
+            }
+        }
+    }
+}

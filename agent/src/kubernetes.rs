@@ -1,0 +1,190 @@
+//! The API server: one client, one way to count and to classify what it answers.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::Client;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use prometheus::{IntCounterVec, Opts, Registry};
+use thiserror::Error;
+
+use crate::settings::KubeSettings;
+
+/// What an unsuccessful request means. Every error of the client is one of these, in this one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// 409: the object had changed, or existed.
+    Conflict,
+    /// 404.
+    NotFound,
+    /// 410: the version asked for is too old.
+    Gone,
+    /// 401, 403: we may not.
+    Forbidden,
+    /// Other 4xx: the server did not want it.
+    Refused,
+    /// 429: too many requests.
+    Throttled,
+    /// 5xx.
+    Server,
+    /// No answer in time.
+    Timeout,
+    /// No connection, or one that broke, or an answer that made no sense.
+    Transport,
+}
+
+impl Failure {
+    /// The word used in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::NotFound => "not_found",
+            Self::Gone => "gone",
+            Self::Forbidden => "forbidden",
+            Self::Refused => "refused",
+            Self::Throttled => "throttled",
+            Self::Server => "server_error",
+            Self::Timeout => "timeout",
+            Self::Transport => "transport",
+        }
+    }
+
+    /// The failure behind a status code.
+    pub const fn of_code(code: u16) -> Self {
+        match code {
+            404 => Self::NotFound,
+            409 => Self::Conflict,
+            410 => Self::Gone,
+            401 | 403 => Self::Forbidden,
+            429 => Self::Throttled,
+            500.. => Self::Server,
+            _ => Self::Refused,
+        }
+    }
+
+    fn of(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_code(status.code),
+            _ => Self::Transport,
+        }
+    }
+}
+
+/// A request that did not succeed.
+#[derive(Debug, Error)]
+pub enum ApiError {
+    /// The server or the connection said no.
+    #[error("{verb} {resource}: {}", failure.as_str())]
+    Answered {
+        /// What was asked.
+        verb: &'static str,
+        /// Of what.
+        resource: &'static str,
+        /// What it means.
+        failure: Failure,
+        /// The client's own error.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// Nothing was heard.
+    #[error("{verb} {resource}: no answer within {} ms", limit.as_millis())]
+    Timeout {
+        /// What was asked.
+        verb: &'static str,
+        /// Of what.
+        resource: &'static str,
+        /// For how long we waited.
+        limit: Duration,
+    },
+}
+
+impl ApiError {
+    /// What it means.
+    pub const fn failure(&self) -> Failure {
+        match self {
+            Self::Answered { failure, .. } => *failure,
+            Self::Timeout { .. } => Failure::Timeout,
+        }
+    }
+}
+
+/// Counts every request by verb, resource and outcome.
+#[derive(Clone, Debug)]
+pub struct ApiCounter {
+    requests: IntCounterVec,
+}
+
+impl ApiCounter {
+    /// Registers `rocketmq_ha_api_requests_total{verb,resource,code}`.
+    ///
+    /// # Errors
+    /// The name is taken in this registry.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let opts = Opts::new(
+            "rocketmq_ha_api_requests_total",
+            "Requests to the Kubernetes API server",
+        );
+        let requests = IntCounterVec::new(opts, &["verb", "resource", "code"])?;
+        registry.register(Box::new(requests.clone()))?;
+        Ok(Self { requests })
+    }
+
+    /// One request under a deadline, counted and classified.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn call<T>(
+        &self,
+        verb: &'static str,
+        resource: &'static str,
+        limit: Duration,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, ApiError> {
+        let outcome = match tokio::time::timeout(limit, request).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(source)) => {
+                let failure = Failure::of(&source);
+                Err(ApiError::Answered {
+                    verb,
+                    resource,
+                    failure,
+                    source: Box::new(source),
+                })
+            }
+            Err(_) => Err(ApiError::Timeout {
+                verb,
+                resource,
+                limit,
+            }),
+        };
+        let code = outcome
+            .as_ref()
+            .map_or_else(|error| error.failure().as_str(), |_| "ok");
+        self.requests
+            .with_label_values(&[verb, resource, code])
+            .inc();
+        outcome
+    }
+}
+
+/// A client for the settings' cluster.
+///
+/// # Errors
+/// The kubeconfig cannot be read, or there is none and this is no pod.
+pub async fn connect(settings: &KubeSettings) -> anyhow::Result<Client> {
+    let mut config = match &settings.kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path)
+                .with_context(|| format!("read kubeconfig {}: give --kubeconfig a readable file", path.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
+        }
+        None => Config::incluster()
+            .context("read the pod's service account: outside Kubernetes give --kubeconfig (ROCKETMQ_HA_KUBECONFIG)")?,
+    };
+    config.connect_timeout = Some(settings.request);
+    // Watches are quiet for long; their silence is judged by who reads them.
+    config.read_timeout = None;
+    config.write_timeout = Some(settings.request);
+    Client::try_from(config).context("build the Kubernetes client")
+}

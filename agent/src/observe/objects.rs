@@ -1,0 +1,187 @@
+//! A list and a watch of some Kubernetes objects, for ever.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+use tracing::{debug, warn};
+
+use crate::kubernetes::{ApiCounter, Failure};
+
+/// First pause after a failure; doubles up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+/// Longest pause between two attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// How long the server may keep one watch open, in seconds.
+const WATCH_SECONDS: u32 = 290;
+
+/// What was seen of the objects.
+#[derive(Debug)]
+pub(crate) enum Sight<K> {
+    /// A list is about to be asked for: what is learned from it is at least as new as this moment.
+    Asking,
+    /// All of them.
+    All(Vec<K>),
+    /// One is new or changed.
+    Changed(K),
+    /// One is gone.
+    Gone(K),
+    /// Nothing changed: the view is current.
+    Current,
+}
+
+/// Which objects, and how.
+pub(crate) struct Objects<K> {
+    /// Where.
+    pub(crate) api: Api<K>,
+    /// Their name in logs and metrics.
+    pub(crate) resource: &'static str,
+    /// Selects by label.
+    pub(crate) labels: Option<String>,
+    /// Selects by field.
+    pub(crate) fields: Option<String>,
+    /// How long one request may take.
+    pub(crate) limit: Duration,
+    /// Counts.
+    pub(crate) counter: ApiCounter,
+}
+
+impl<K> Objects<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K::DynamicType: Default,
+{
+    /// Lists and watches until the future is dropped. `again` makes it start over: its watch was found to be behind.
+    pub(crate) async fn follow(&self, again: &Notify, mut sink: impl FnMut(Sight<K>)) {
+        let mut pause = MIN_PAUSE;
+        loop {
+            let failure = tokio::select! {
+                failure = self.round(&mut sink) => failure,
+                () = again.notified() => None,
+            };
+            match failure {
+                None => pause = MIN_PAUSE,
+                Some(failure) => {
+                    debug!(
+                        resource = self.resource,
+                        failure = failure.as_str(),
+                        "watch ended"
+                    );
+                    tokio::time::sleep(jittered(pause)).await;
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// One list and the watches after it. None: ended as it should, start over at once.
+    async fn round(&self, sink: &mut impl FnMut(Sight<K>)) -> Option<Failure> {
+        sink(Sight::Asking);
+        let params = ListParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            ..ListParams::default()
+        };
+        let list = match self
+            .counter
+            .call("list", self.resource, self.limit, self.api.list(&params))
+            .await
+        {
+            Ok(list) => list,
+            Err(error) => {
+                if error.failure() == Failure::Forbidden {
+                    warn!(resource = self.resource, error = %chain(&error), "not allowed to list: grant list and watch in the Role");
+                }
+                return Some(error.failure());
+            }
+        };
+        let mut version = list
+            .metadata
+            .resource_version
+            .clone()
+            .unwrap_or_else(|| "0".to_owned());
+        sink(Sight::All(list.items));
+        loop {
+            match self.watch(&mut version, sink).await {
+                // The server closed it in order: go on from where it was.
+                None => {}
+                Some(Failure::Gone) => return None,
+                Some(failure) => return Some(failure),
+            }
+        }
+    }
+
+    async fn watch(
+        &self,
+        version: &mut String,
+        sink: &mut impl FnMut(Sight<K>),
+    ) -> Option<Failure> {
+        let params = WatchParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.fields.clone(),
+            timeout: Some(WATCH_SECONDS),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        let request = self.api.watch(&params, version);
+        let stream = match self
+            .counter
+            .call("watch", self.resource, self.limit, request)
+            .await
+        {
+            Ok(stream) => stream,
+            Err(error) => return Some(error.failure()),
+        };
+        let mut stream = stream.boxed();
+        loop {
+            let event = match stream.try_next().await {
+                Ok(Some(event)) => event,
+                Ok(None) => return None,
+                Err(_) => return Some(Failure::Transport),
+            };
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    remember(version, &object);
+                    sink(Sight::Changed(object));
+                }
+                WatchEvent::Deleted(object) => {
+                    remember(version, &object);
+                    sink(Sight::Gone(object));
+                }
+                WatchEvent::Bookmark(bookmark) => {
+                    version.clone_from(&bookmark.metadata.resource_version);
+                    sink(Sight::Current);
+                }
+                WatchEvent::Error(status) => return Some(Failure::of_code(status.code)),
+            }
+        }
+    }
+}
+
+fn remember<K: Resource>(version: &mut String, object: &K) {
+    if let Some(newer) = object.resource_version() {
+        *version = newer;
+    }
+}
+
+/// Between half of the pause and the whole: agents that failed together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    let spread = getrandom::u32().map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX));
+    pause.mul_f64(0.5 + spread / 2.0)
+}
+
+/// An error with all its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}
