@@ -507,12 +507,13 @@ mod tests {
             (0, "line 3: no broker up to 5.5.0 knows brokerRol"),
             (1, "line 4: slaveTimeout stands again"),
             (2, "line 6: regionId ends with a blank"),
-            (3, "line 7: msgTraceTopicName is not ASCII"),
+            (3, "line 7: msgTraceTopicName is UTF-8"),
             (4, "line 8: port 40000"),
         ] {
             assert!(notes[note].starts_with(said), "{notes:?}");
         }
         assert_eq!(base.get("slaveTimeout"), Some("2"));
+        assert!(parse("regionId=\\u00e9\\u4E2D").unwrap().notes().is_empty());
     }
 
     #[test]

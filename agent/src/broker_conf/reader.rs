@@ -44,8 +44,8 @@ impl Reader<'_> {
                 note(Oddity::Repeated { key });
                 continue;
             }
-            if !key.is_ascii() || !entry.value.is_ascii() {
-                note(Oddity::NotAscii { key: key.clone() });
+            if is_garbled(&key) || is_garbled(&entry.value) {
+                note(Oddity::Garbled { key: key.clone() });
             }
             let trailing = entry.value.ends_with(|c: char| c.is_ascii_whitespace());
             match keys.kind(&key) {
@@ -350,3 +350,9 @@ const ROCKSDB_SWITCHES: [&str; 5] = [
     "timerRocksDBEnable",
     "transRocksDBEnable",
 ];
+
+/// Whether the text is UTF-8 that was read as ISO-8859-1.
+fn is_garbled(text: &str) -> bool {
+    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+    !text.is_ascii() && bytes.is_ok_and(|bytes| std::str::from_utf8(&bytes).is_ok())
+}

@@ -40,8 +40,8 @@ pub enum Oddity {
         /// The key.
         key: String,
     },
-    /// Not ASCII. The broker reads the file as ISO-8859-1, so UTF-8 arrives garbled.
-    NotAscii {
+    /// Written in UTF-8. The broker reads the file as ISO-8859-1, so it arrives garbled.
+    Garbled {
         /// The key.
         key: String,
     },
@@ -71,12 +71,10 @@ impl fmt::Display for Note {
                     "{key} ends with a blank, which brokers before 5.3 take into it"
                 )
             }
-            Oddity::NotAscii { key } => {
-                write!(
-                    f,
-                    "{key} is not ASCII; the broker reads ISO-8859-1, so write such characters as \\uXXXX"
-                )
-            }
+            Oddity::Garbled { key } => write!(
+                f,
+                "{key} is UTF-8, which the broker reads as ISO-8859-1; write its characters as \\uXXXX"
+            ),
             Oddity::Ephemeral { port } => {
                 write!(
                     f,

@@ -250,10 +250,13 @@ pub(super) mod tests {
     use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio::sync::watch;
 
-    /// A server that gives each connection the next of its answers, the last one again and again.
+    /// A server that gives one of its answers again and again, until it is told to go on to the next.
     pub(in crate::nameservers) struct Answers {
         address: SocketAddr,
+        /// Which answer, and how often it was given.
+        given: watch::Sender<(usize, usize)>,
         task: tokio::task::JoinHandle<()>,
     }
 
@@ -262,23 +265,51 @@ pub(super) mod tests {
             let answers: Vec<String> = answers.iter().map(|&answer| answer.to_owned()).collect();
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
+            let given = watch::Sender::new((0, 0));
+            let counter = given.clone();
             let task = tokio::spawn(async move {
-                for number in 0.. {
+                loop {
                     let (mut stream, _) = listener.accept().await.unwrap();
                     let mut request = Vec::new();
                     while !request.ends_with(b"\r\n\r\n") {
                         request.push(stream.read_u8().await.unwrap());
                     }
                     assert!(request.starts_with(b"GET /rocketmq/nsaddr HTTP/1.1\r\n"));
-                    let answer = answers.get(number).or_else(|| answers.last()).unwrap();
-                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    let (number, _) = *counter.borrow();
+                    // The asker may have heard enough before the end.
+                    let _ = stream.write_all(answers[number].as_bytes()).await;
+                    counter.send_if_modified(|(now, times)| {
+                        *times += usize::from(*now == number);
+                        *now == number
+                    });
                 }
             });
-            Self { address, task }
+            Self {
+                address,
+                given,
+                task,
+            }
         }
 
         pub(in crate::nameservers) fn url(&self) -> String {
             format!("http://{}/", self.address)
+        }
+
+        /// Waits until the asker has taken the answer: it asked again after it.
+        pub(in crate::nameservers) async fn taken(&self) {
+            let mut given = self.given.subscribe();
+            let twice = given.wait_for(|&(_, times)| times >= 2);
+            timeout(Duration::from_secs(8), twice)
+                .await
+                .expect("nobody asks")
+                .unwrap();
+        }
+
+        /// Goes on to the next answer, and waits until it was taken.
+        pub(in crate::nameservers) async fn next(&self) {
+            self.given
+                .send_modify(|(number, times)| (*number, *times) = (*number + 1, 0));
+            self.taken().await;
         }
     }
 
@@ -373,7 +404,7 @@ pub(super) mod tests {
         );
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_silent_site_costs_its_deadline_and_no_more() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let site: Site = format!("http://{}", listener.local_addr().unwrap())
