@@ -6,6 +6,7 @@
 //!
 //! Derived files (consume queues, index, timer wheel) are not archived: the archived records hold all they say.
 
+mod apply;
 mod archive;
 mod epoch_file;
 mod index;
@@ -16,7 +17,6 @@ mod plan;
 mod queues;
 mod timer;
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -24,16 +24,13 @@ use serde::{Deserialize, Serialize};
 pub use self::intent::PendingCut;
 use self::intent::{Intent, Phase};
 use self::listing::{ByteCount, Counts};
-use self::log::Tail;
 use self::plan::{Plan, Target};
-use self::queues::QueueChange;
 use crate::boundary;
 use crate::durable;
 use crate::error::{At, StoreError};
 use crate::extent;
 use crate::lock::StoreLock;
 use crate::segments::Segments;
-use crate::sparse;
 use crate::store::Store;
 
 /// Where to cut, and under which name to keep what that removes.
@@ -291,97 +288,9 @@ impl Store {
         durable::replace(&path, &dir.join(".cut.json.tmp"), &json).at("write", &path)
     }
 
-    /// Makes every change that is still missing.
-    fn apply(&self, target: Target, archive: Option<&Path>) -> Result<(), StoreError> {
-        let plan = Plan::survey(self, target)?;
-        self.apply_log(&plan.log, archive)?;
-        for change in &plan.queues {
-            self.apply_queue(change)?;
-        }
-        for path in &plan.index {
-            self.remove("remove index", path)?;
-        }
-        if let Some(checkpoint) = &plan.checkpoint {
-            let path = self.path("checkpoint");
-            self.step("lower checkpoint", &path)?;
-            checkpoint.write(&path).at("write", &path)?;
-        }
-        if let Some(path) = &plan.epochs_backup {
-            self.remove("remove epoch backup", path)?;
-        }
-        if let Some(text) = &plan.epochs {
-            let path = self.path("epochFileCheckpoint");
-            self.step("trim epochs", &path)?;
-            let temp = self.ha.path().join(".epochs.tmp");
-            durable::replace(&path, &temp, text.as_bytes()).at("write", &path)?;
-        }
-        for path in &plan.timer {
-            self.remove("remove timer file", path)?;
-        }
-        Ok(())
-    }
-
-    fn apply_log(&self, log: &log::LogPlan, archive: Option<&Path>) -> Result<(), StoreError> {
-        if let Some(stub) = &log.stub {
-            self.remove("remove empty file", stub)?;
-        }
-        for later in &log.later {
-            let path = &later.segment.path;
-            match (later.data_end, archive) {
-                (None, _) => self.remove("remove prepared file", path)?,
-                (Some(_), Some(dir)) => {
-                    archive::take(self.host.as_ref(), path, &archive::raw_dir(dir))?;
-                }
-                (Some(_), None) => return Err(appeared(path)),
-            }
-        }
-        if let Some(Tail { segment, from, .. }) = &log.tail {
-            if archive.is_none() {
-                return Err(appeared(&segment.path));
-            }
-            self.zero("zero tail", &segment.path, from - segment.start)?;
-        }
-        if self.layout.commitlog.is_dir() {
-            durable::sync_dir(&self.layout.commitlog).at("sync", &self.layout.commitlog)?;
-        }
-        Ok(())
-    }
-
-    fn apply_queue(&self, change: &QueueChange) -> Result<(), StoreError> {
-        match change {
-            QueueChange::Remove(path) => self.remove("remove queue file", path),
-            QueueChange::ZeroFrom(path, from) => self.zero("zero queue units", path, *from),
-        }
-    }
-
-    fn zero(&self, what: &str, path: &Path, from: u64) -> Result<(), StoreError> {
-        self.step(what, path)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .at("open", path)?;
-        let len = file.metadata().at("read", path)?.len();
-        sparse::zero(&file, from, len).at("zero", path)?;
-        file.sync_all().at("sync", path)
-    }
-
-    fn remove(&self, what: &str, path: &Path) -> Result<(), StoreError> {
-        self.step(what, path)?;
-        durable::remove(path).at("remove", path)
-    }
-
-    fn step(&self, what: &str, path: &Path) -> Result<(), StoreError> {
+    pub(crate) fn step(&self, what: &str, path: &Path) -> Result<(), StoreError> {
         self.host.step(what, path).at("change", path)
     }
-}
-
-/// Log bytes that are in no archive: somebody wrote to the log in the middle of a cut.
-fn appeared(path: &Path) -> StoreError {
-    crate::error::unsupported(
-        format!("{} got new bytes while a cut was under way", path.display()),
-        "stop whatever writes to this volume and resume",
-    )
 }
 
 fn count<T>(list: &[T]) -> u64 {

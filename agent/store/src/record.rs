@@ -1,7 +1,11 @@
 //! One record of a commit log, read out of a byte slice (facts §5.3). Pure: no file, no clock, no panic on garbage.
 
+mod fields;
+
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use self::fields::Fields;
 
 /// Magic of a record whose topic length takes one byte.
 pub const MAGIC_V1: u32 = 0xDAA3_20A7;
@@ -167,7 +171,7 @@ impl<'a> Record<'a> {
         // From here on a field that does not fit means that the lengths lie.
         let record = Self::fields(&mut fields, size, physical_offset)
             .map_err(|_| RecordFault::Size(size))?;
-        if !fields.rest.is_empty() {
+        if !fields.is_empty() {
             return Err(RecordFault::Size(size));
         }
         record.check_body(whole)
@@ -279,76 +283,5 @@ impl<'a> Record<'a> {
         hex(&self.store_host.port.to_be_bytes());
         hex(&self.physical_offset.to_be_bytes());
         id
-    }
-}
-
-/// Big-endian fields off the front of a slice; a field beyond the end is [`RecordFault::Short`].
-struct Fields<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Fields<'a> {
-    fn new(rest: &'a [u8]) -> Self {
-        Self { rest }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordFault> {
-        let Some((field, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(self.short(N));
-        };
-        self.rest = rest;
-        Ok(*field)
-    }
-
-    fn take(&mut self, len: u32) -> Result<&'a [u8], RecordFault> {
-        let needed = usize::try_from(len).unwrap_or(usize::MAX);
-        let Some((field, rest)) = self.rest.split_at_checked(needed) else {
-            return Err(self.short(needed));
-        };
-        self.rest = rest;
-        Ok(field)
-    }
-
-    fn skip(&mut self, len: u32) -> Result<(), RecordFault> {
-        self.take(len).map(|_| ())
-    }
-
-    fn u8(&mut self) -> Result<u8, RecordFault> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Result<u16, RecordFault> {
-        self.array().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, RecordFault> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    fn i32(&mut self) -> Result<i32, RecordFault> {
-        self.array().map(i32::from_be_bytes)
-    }
-
-    fn i64(&mut self) -> Result<i64, RecordFault> {
-        self.array().map(i64::from_be_bytes)
-    }
-
-    fn host(&mut self, ipv6: bool) -> Result<StoredHost, RecordFault> {
-        let ip = if ipv6 {
-            IpAddr::V6(Ipv6Addr::from(self.array::<16>()?))
-        } else {
-            IpAddr::V4(Ipv4Addr::from(self.array::<4>()?))
-        };
-        Ok(StoredHost {
-            ip,
-            port: self.u32()?,
-        })
-    }
-
-    fn short(&self, needed: usize) -> RecordFault {
-        RecordFault::Short {
-            needed,
-            have: self.rest.len(),
-        }
     }
 }
