@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use remoting::calls::{self, BrokerRole, RuntimeInfo};
-use remoting::{Call, Client, ClientOptions, LogOffset};
+use remoting::calls;
+use remoting::{Client, ClientOptions};
 
+use crate::contact::{Contact, Role};
+use crate::ground::CLUSTER;
 use crate::java::{Jvm, Program};
-use crate::playground::CLUSTER;
 use crate::ports::PortBlock;
 use crate::process::{Process, Spawner};
 use crate::rocketmq::Generation;
@@ -19,40 +20,6 @@ use crate::wait::until;
 
 /// Seen: 1–6 s to an open port, up to 1.5 s more to the first answer.
 pub const READY_LIMIT: Duration = Duration::from_secs(90);
-
-/// What a broker is told to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// `ASYNC_MASTER`, id 0.
-    Master,
-    /// `SLAVE` with this id, 1 or more.
-    Slave(u32),
-}
-
-impl Role {
-    fn id(self) -> u32 {
-        match self {
-            Self::Master => 0,
-            Self::Slave(id) => id,
-        }
-    }
-
-    fn setting(self) -> &'static str {
-        match self {
-            Self::Master => "ASYNC_MASTER",
-            Self::Slave(_) => "SLAVE",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Master => f.write_str("master"),
-            Self::Slave(id) => write!(f, "slave {id}"),
-        }
-    }
-}
 
 /// Which broker.
 #[derive(Debug, Clone)]
@@ -138,6 +105,16 @@ impl Broker {
         self.ports.address(HA)
     }
 
+    /// How it is asked things.
+    #[must_use]
+    pub fn contact(&self) -> Contact {
+        Contact {
+            member: self.spec.member.clone(),
+            address: self.address(),
+            ha_address: self.ha_address(),
+        }
+    }
+
     /// The role of its next start.
     pub fn set_role(&mut self, role: Role) {
         self.spec.role = role;
@@ -198,86 +175,20 @@ impl Broker {
         .map(drop)
         .or_else(|end| bail!(end))
     }
-
-    /// A connection to it.
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub async fn client(&self) -> Result<Client> {
-        let client = Client::connect(self.address(), &ClientOptions::default()).await;
-        client.with_context(|| format!("connect to broker {}", self.spec.member))
-    }
-
-    /// Its offsets and counters (28).
-    ///
-    /// # Errors
-    /// When it does not answer.
-    pub async fn runtime(&self) -> Result<RuntimeInfo> {
-        self.ask(&calls::GetRuntimeInfo).await
-    }
-
-    /// The role and id that it says it has (26).
-    ///
-    /// # Errors
-    /// When it does not answer or says neither.
-    pub async fn role(&self) -> Result<Role> {
-        let config = self.ask(&calls::GetBrokerConfig).await?;
-        let id = config.broker_id().and_then(|id| u32::try_from(id).ok());
-        match (config.role(), id) {
-            (Some(BrokerRole::AsyncMaster | BrokerRole::SyncMaster), Some(0)) => Ok(Role::Master),
-            (Some(BrokerRole::Slave), Some(id)) => Ok(Role::Slave(id)),
-            (role, id) => bail!(
-                "read the role of broker {}: it says {role:?} with id {id:?}",
-                self.spec.member
-            ),
-        }
-    }
-
-    /// Tells it (a slave) to replicate from `master`, without waiting for the name servers' word (906). A 4.9
-    /// broker does not know the request: set `haMasterAddress` before its start instead, which 5.x must not have
-    /// (facts §2.4).
-    ///
-    /// # Errors
-    /// When it does not answer or refuses.
-    pub async fn attach_to(&self, master: &Self) -> Result<()> {
-        self.ask(&calls::SetHaMaster {
-            ha_address: master.ha_address().to_string(),
-            address: master.address().to_string(),
-            flush_offset: LogOffset::new(0),
-        })
-        .await
-    }
-
-    /// Makes it register with its name servers now: a start-time registration is often skipped and
-    /// comes 10 s later (facts §6.4).
-    ///
-    /// # Errors
-    /// When it does not answer or refuses.
-    pub async fn register_now(&self) -> Result<()> {
-        let config = self.ask(&calls::GetBrokerConfig).await?;
-        let permission = config.get("brokerPermission").unwrap_or("6");
-        self.ask(&calls::UpdateBrokerConfig::force_registration(permission))
-            .await
-    }
-
-    /// One call on a connection of its own.
-    ///
-    /// # Errors
-    /// When it does not answer or refuses.
-    pub async fn ask<C: Call>(&self, call: &C) -> Result<C::Answer> {
-        let answer = self.client().await?.ask(call).await;
-        answer.with_context(|| format!("ask broker {}", self.spec.member))
-    }
 }
 
 impl Broker {
     fn conf_text(&self) -> String {
         let mut settings = small_store();
+        let (role, id) = match self.spec.role {
+            Role::Master => ("ASYNC_MASTER", 0),
+            Role::Slave(id) => ("SLAVE", id),
+        };
         let fixed = [
             ("brokerClusterName", CLUSTER.to_owned()),
             ("brokerName", self.spec.group.clone()),
-            ("brokerId", self.spec.role.id().to_string()),
-            ("brokerRole", self.spec.role.setting().to_owned()),
+            ("brokerId", id.to_string()),
+            ("brokerRole", role.to_owned()),
             ("namesrvAddr", name_server_list(&self.spec.name_servers)),
             ("brokerIP1", self.address().ip().to_string()),
             ("brokerIP2", self.address().ip().to_string()),
@@ -311,23 +222,28 @@ pub fn name_server_list(addresses: &[SocketAddr]) -> String {
     texts.join(";")
 }
 
+/// `mappedFileSizeCommitLog` of [`small_store`].
+pub const COMMIT_LOG_FILE_BYTES: u64 = 16 << 20;
+/// `mappedFileSizeConsumeQueue` of [`small_store`]: 5000 entries.
+pub const CONSUME_QUEUE_FILE_BYTES: u64 = 20 * 5_000;
+
 /// Settings of a store that starts quickly and takes little room: 16 MiB commit-log files instead of 1 GiB.
 /// Everything else stays as RocketMQ has it, but for a busy machine's sake: fewer threads, and patience
 /// with a slow page cache.
 #[must_use]
 pub fn small_store() -> BTreeMap<String, String> {
     [
-        ("mappedFileSizeCommitLog", "16777216"),
-        ("mappedFileSizeConsumeQueue", "100000"),
-        ("mappedFileSizeTimerLog", "1048576"),
-        ("maxIndexNum", "10000"),
-        ("maxHashSlotNum", "5000"),
-        ("diskMaxUsedSpaceRatio", "95"),
-        ("sendMessageThreadPoolNums", "4"),
-        ("pullMessageThreadPoolNums", "4"),
-        ("osPageCacheBusyTimeOutMills", "5000"),
+        ("mappedFileSizeCommitLog", COMMIT_LOG_FILE_BYTES),
+        ("mappedFileSizeConsumeQueue", CONSUME_QUEUE_FILE_BYTES),
+        ("mappedFileSizeTimerLog", 1 << 20),
+        ("maxIndexNum", 10_000),
+        ("maxHashSlotNum", 5_000),
+        ("diskMaxUsedSpaceRatio", 95),
+        ("sendMessageThreadPoolNums", 4),
+        ("pullMessageThreadPoolNums", 4),
+        ("osPageCacheBusyTimeOutMills", 5_000),
     ]
     .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .map(|(key, value)| (key.to_owned(), value.to_string()))
     .collect()
 }

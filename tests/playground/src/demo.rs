@@ -1,17 +1,18 @@
 //! The story, for now without agents: a group of two or more brokers with fixed roles loses its master, and
 //! nothing takes over. It shows what the agents are for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use playground::broker::{self, Broker, BrokerSpec, Role};
+use playground::broker::{self, Broker, BrokerSpec, name_server_list};
 use playground::logs::{self, Log};
 use playground::report::{Report, Running};
 use playground::traffic::{
     Consumer, NameServers, Prober, Probers, Producer, ProducerSpec, disputes, read_all, reigns,
 };
 use playground::wait::until;
-use playground::{NameServer, Options, Playground, Timeline, nameserver};
+use playground::{Afterwards, NameServer, Options, Playground, Role, Timeline, nameserver};
 
 const GROUP: &str = "g";
 const TOPIC: &str = "orders";
@@ -23,18 +24,38 @@ const SHORTEST_REIGN: Duration = Duration::from_millis(500);
 /// Re-connecting to a master takes a slave up to 20 s, and the next registration up to 30 s (facts §4.2, §6.4).
 const SETTLE_LIMIT: Duration = Duration::from_secs(90);
 
-pub(crate) async fn play(options: Options, members: u8, timeline: Timeline) -> Result<Report> {
-    let mut report = Report {
-        rocketmq: options.version.to_string(),
-        ..Report::default()
-    };
-    let setting_up = Running::start("set up");
-    let ground = Playground::set_up(options, timeline).await?;
-    let mut stage = Stage::build(&ground, members).await?;
-    setting_up.finish(&mut report);
-    stage.play(&mut report).await?;
-    report.timeline = ground.timeline().entries();
-    Ok(report)
+/// What to play.
+pub(crate) struct Story {
+    pub(crate) options: Options,
+    pub(crate) members: u8,
+    /// Where the report goes beside the screen.
+    pub(crate) json: Option<PathBuf>,
+}
+
+impl Story {
+    /// Plays it and shows the report. Told to keep everything, it does not return.
+    pub(crate) async fn play(self, timeline: Timeline) -> Result<Report> {
+        let mut report = Report {
+            rocketmq: self.options.version.to_string(),
+            ..Report::default()
+        };
+        let afterwards = self.options.afterwards;
+        let setting_up = Running::start("set up");
+        let ground = Playground::set_up(self.options, timeline.clone()).await?;
+        let mut stage = Stage::build(&ground, self.members).await?;
+        setting_up.finish(&mut report);
+        stage.play(&mut report).await?;
+        report.timeline = timeline.entries();
+        timeline.show(&report);
+        if let Some(file) = &self.json {
+            report.write_json(file)?;
+        }
+        if afterwards == Afterwards::Keep {
+            stage.say_addresses();
+            std::future::pending::<()>().await;
+        }
+        Ok(report)
+    }
 }
 
 struct Stage<'a> {
@@ -89,9 +110,9 @@ impl<'a> Stage<'a> {
         broker.start()?;
         broker.ready(broker::READY_LIMIT).await?;
         if let (Some(master), true) = (self.brokers.first(), broker.speaks_ha_info()) {
-            broker.attach_to(master).await?;
+            broker.contact().attach_to(&master.contact()).await?;
         }
-        broker.register_now().await?;
+        broker.contact().register_now().await?;
         let line = format!("{role} at {}", broker.address());
         self.ground.timeline().say(broker.member(), line);
         self.brokers.push(broker);
@@ -122,6 +143,16 @@ impl<'a> Stage<'a> {
         judge_reigns(report, &probers);
         drop(probers);
         self.compare_logs(report).await
+    }
+
+    fn say_addresses(&self) {
+        let timeline = self.ground.timeline();
+        timeline.say("name servers", name_server_list(&self.names.addresses));
+        for broker in &self.brokers {
+            timeline.say(broker.member(), broker.address());
+        }
+        timeline.say("files", self.ground.path().display());
+        timeline.say("demo", "everything runs on until Ctrl-C");
     }
 
     async fn lose_master(&mut self, report: &mut Report, producer: &Producer) -> Result<()> {
@@ -161,7 +192,7 @@ impl<'a> Stage<'a> {
         let master = &mut self.brokers[0];
         master.start()?;
         master.ready(broker::READY_LIMIT).await?;
-        master.register_now().await?;
+        master.contact().register_now().await?;
         producer.accept_more(1, SETTLE_LIMIT).await?;
         let took = back.finish(report);
         timeline.say(
@@ -205,13 +236,13 @@ impl<'a> Stage<'a> {
     /// All members have what the master has; nobody may write meanwhile but probers, which never stop the master
     /// from being caught up with for long.
     async fn wait_for_replication(&self) -> Result<()> {
-        let goal = self.brokers[0].runtime().await?.commit_log_max;
+        let goal = self.brokers[0].contact().runtime().await?.commit_log_max;
         for slave in &self.brokers[1..] {
             until(
                 "a slave to have the master's log",
                 SETTLE_LIMIT,
                 async || {
-                    let has = slave.runtime().await?.commit_log_max;
+                    let has = slave.contact().runtime().await?.commit_log_max;
                     if has < goal {
                         bail!("{} has {has} of {goal} bytes", slave.member());
                     }
@@ -260,6 +291,6 @@ fn prober(broker: &Broker) -> Prober {
 }
 
 async fn log(broker: &Broker) -> Result<Log> {
-    let end = broker.runtime().await?.commit_log_max.get();
+    let end = broker.contact().runtime().await?.commit_log_max.get();
     Log::open(&broker.commit_log(), end)
 }

@@ -6,21 +6,28 @@
 //! * what survives a run: [`cache`] with RocketMQ's jars ([`rocketmq`], by Maven; [`toolchain`] finds or
 //!   installs Java and Maven) and the locks of [`ports`];
 //! * what does not: [`run_dir`], and every [`process`], which a [`guard`] ties to our life;
-//! * [`java`] knows the command lines, [`nameserver`] and [`broker`] are handles of running ones, and
-//!   [`playground`] is where they are made;
+//! * [`java`] knows the command lines, [`nameserver`] and [`broker`] are handles of running ones, [`contact`]
+//!   asks a running broker things, and [`ground`] is where they are made;
+//! * [`member`] is a broker as in production, with launcher and agent ([`programs`]), whose Kubernetes is
+//!   [`kube`] and whose admin port is read by [`http`];
 //! * [`traffic`] sends and reads numbered messages and keeps the books, [`logs`] compares commit logs;
 //! * [`timeline`] and [`report`] tell people what happened.
 
 pub mod broker;
 pub mod cache;
 pub mod clock;
+pub mod contact;
+pub mod ground;
 pub mod guard;
+pub mod http;
 pub mod java;
+pub mod kube;
 pub mod logs;
+pub mod member;
 pub mod nameserver;
-pub mod playground;
 pub mod ports;
 pub mod process;
+pub mod programs;
 pub mod report;
 pub mod rocketmq;
 pub mod run_dir;
@@ -30,10 +37,14 @@ pub mod toolchain;
 pub mod traffic;
 pub mod wait;
 
-pub use broker::{Broker, BrokerSpec, Role};
+pub use broker::{Broker, BrokerSpec};
+pub use contact::{Contact, Role};
+pub use ground::{Options, Playground};
 pub use guard::Guard;
+pub use kube::ControlPlane;
+pub use member::{GroupSpec, Member};
 pub use nameserver::NameServer;
-pub use playground::{Options, Playground};
+pub use programs::Programs;
 pub use rocketmq::Version;
 pub use run_dir::Afterwards;
 pub use timeline::Timeline;

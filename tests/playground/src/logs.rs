@@ -2,7 +2,7 @@
 //!
 //! Replication copies raw bytes, so two members agree exactly when their logs do. A commit log is a folder
 //! of files of one size, each named by the offset of its first byte; the last one is filled up with
-//! zeros, so where a log ends must be known (ask the broker: 28 `commitLogMaxOffset`).
+//! zeros, so where a log ends must be known: ask the broker (28 `commitLogMaxOffset`), or walk a stopped one's.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,6 +10,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use store::{Layout, Store};
+
+use crate::broker::{COMMIT_LOG_FILE_BYTES, CONSUME_QUEUE_FILE_BYTES};
 
 /// Bytes read at once from each side.
 const CHUNK: usize = 1 << 20;
@@ -64,6 +67,24 @@ impl Log {
             );
         }
         Ok(Self { files, end })
+    }
+
+    /// The log of a stopped broker that ran with [`small_store`](crate::broker::small_store): it ends behind its
+    /// last whole record.
+    ///
+    /// # Errors
+    /// When the store under `root` (`storePathRootDir`) cannot be read.
+    pub fn of_stopped(root: &Path) -> Result<Self> {
+        let layout = Layout::new(root, COMMIT_LOG_FILE_BYTES, CONSUME_QUEUE_FILE_BYTES);
+        let extent = Store::open(layout).and_then(|store| store.extent());
+        let extent = extent.with_context(|| format!("walk the store {}", root.display()))?;
+        Self::open(&root.join("commitlog"), extent.end)
+    }
+
+    /// Where it ends (bytes).
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     fn start(&self) -> u64 {

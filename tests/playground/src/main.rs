@@ -22,7 +22,7 @@ struct Arguments {
     /// Brokers of the group.
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=5))]
     members: u8,
-    /// Leave everything running at the end until Ctrl-C, and the files for ever.
+    /// At the end leave everything running until Ctrl-C, and the files for ever.
     #[arg(long)]
     keep: bool,
     /// Also write the report here, as JSON.
@@ -67,20 +67,21 @@ fn play(arguments: Arguments) -> Result<ExitCode> {
 
 async fn story(arguments: Arguments) -> Result<ExitCode> {
     let timeline = Timeline::new(Box::new(std::io::stdout()));
-    let options = Options {
-        version: arguments.rocketmq,
-        afterwards: if arguments.keep {
-            Afterwards::Keep
-        } else {
-            Afterwards::Remove
-        },
-        guard: Guard::own_program(),
+    let afterwards = if arguments.keep {
+        Afterwards::Keep
+    } else {
+        Afterwards::Remove
     };
-    let report = demo::play(options, arguments.members, timeline.clone()).await?;
-    timeline.show(&report);
-    if let Some(file) = &arguments.json {
-        report.write_json(file)?;
-    }
+    let story = demo::Story {
+        options: Options {
+            version: arguments.rocketmq,
+            afterwards,
+            guard: Guard::own_program(),
+        },
+        members: arguments.members,
+        json: arguments.json,
+    };
+    let report = story.play(timeline).await?;
     Ok(if report.all_held() {
         ExitCode::SUCCESS
     } else {

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::clock::{Deadline, LOOK_AGAIN};
@@ -295,8 +295,12 @@ impl Process {
         if !self.is_running() {
             return Ok(());
         }
-        kill(self.pid, signal)
-            .with_context(|| format!("send {signal} to {} (pid {})", self.name, self.pid))
+        // Nobody of its group outlives it: Maven and cargo have children of their own.
+        let sent = match signal {
+            Signal::SIGKILL => killpg(self.pid, signal),
+            _ => kill(self.pid, signal),
+        };
+        sent.with_context(|| format!("send {signal} to {} (pid {})", self.name, self.pid))
     }
 }
 
@@ -306,7 +310,7 @@ impl Drop for Process {
             return;
         }
         // Both fail only when the child is gone already, which is what is wanted.
-        let _ = self.child.kill();
+        let _ = self.send(Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }

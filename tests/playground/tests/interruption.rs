@@ -1,5 +1,7 @@
 //! However the demo ends, it leaves no process and no file behind.
 
+#![allow(clippy::unwrap_used, reason = "a test's own tools may end the test")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

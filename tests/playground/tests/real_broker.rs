@@ -1,6 +1,7 @@
 //! A name server and a broker of the newest version, and messages through them.
 
 use playground::broker::{self, BrokerSpec};
+use playground::logs::Log;
 use playground::traffic::{NameServers, Stamp, read_all};
 use playground::{Options, Playground, Role, Timeline, Version, nameserver};
 use remoting::calls::{CreateTopic, Permission, SendMessage, SendStatus};
@@ -25,18 +26,19 @@ async fn a_hundred_messages_sent_are_a_hundred_messages_read() {
             settings: [].into(),
         })
         .unwrap();
+    let contact = broker.contact();
     broker.start().unwrap();
     broker.ready(broker::READY_LIMIT).await.unwrap();
-    assert_eq!(broker.role().await.unwrap(), Role::Master);
+    assert_eq!(contact.role().await.unwrap(), Role::Master);
 
     let topic = CreateTopic {
         topic: TOPIC.to_owned(),
         queues: QUEUES,
         permission: Permission::READ_WRITE,
     };
-    broker.ask(&topic).await.unwrap();
+    contact.ask(&topic).await.unwrap();
     let stamp = Stamp::random().unwrap();
-    let client = broker.client().await.unwrap();
+    let client = contact.client().await.unwrap();
     for count in 0..MESSAGES {
         let body = stamp.body(count.into(), 100);
         let queue = u32::try_from(count).unwrap() % QUEUES;
@@ -54,7 +56,7 @@ async fn a_hundred_messages_sent_are_a_hundred_messages_read() {
     let all: Vec<_> = (0..MESSAGES).map(Into::into).collect();
     assert_eq!(read, all);
 
-    broker.register_now().await.unwrap();
+    contact.register_now().await.unwrap();
     let names = NameServers {
         addresses: vec![server.address()],
         group: "g".to_owned(),
@@ -65,9 +67,11 @@ async fn a_hundred_messages_sent_are_a_hundred_messages_read() {
     assert_eq!(master.await.unwrap().address, broker.address());
 
     // A kill -9 loses nothing: the page cache outlives the process.
-    let end = broker.runtime().await.unwrap().commit_log_max;
+    let end = contact.runtime().await.unwrap().commit_log_max;
     broker.process().unwrap().kill().await.unwrap();
+    let log = Log::of_stopped(&broker.store()).unwrap();
+    assert_eq!(log.end(), end.get());
     broker.start().unwrap();
     broker.ready(broker::READY_LIMIT).await.unwrap();
-    assert_eq!(broker.runtime().await.unwrap().commit_log_max, end);
+    assert_eq!(contact.runtime().await.unwrap().commit_log_max, end);
 }

@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::broker::{Broker, BrokerSpec};
 use crate::cache::Cache;
 use crate::guard::Guard;
 use crate::java::Jvm;
+use crate::member::{GroupSpec, Member};
 use crate::nameserver::NameServer;
 use crate::ports::{PortBlock, Ports};
 use crate::process::Spawner;
+use crate::programs::Programs;
 use crate::rocketmq::{RocketMq, Version};
-use crate::run_dir::{Afterwards, RunDir};
+use crate::run_dir::{Afterwards, RunDir, random_word};
 use crate::timeline::Timeline;
 use crate::toolchain;
 
@@ -141,5 +143,35 @@ impl Playground {
             self.jvm.clone(),
             self.spawner.clone(),
         ))
+    }
+
+    /// Our own programs: see [`Programs::get`].
+    ///
+    /// # Errors
+    /// When they cannot be built or found.
+    pub async fn programs(&self) -> Result<Programs> {
+        Programs::get(&self.spawner, self.path(), &self.timeline).await
+    }
+
+    /// A fresh group key in a file of the run.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn group_key(&self, group: &str) -> Result<PathBuf> {
+        let file = self.path().join(format!("{group}.key"));
+        let words: Result<Vec<String>> = (0..8).map(|_| random_word()).collect();
+        std::fs::write(&file, words?.concat())
+            .with_context(|| format!("write group key {}", file.display()))?;
+        Ok(file)
+    }
+
+    /// A member of `group`, not started yet: see [`Member::start`].
+    ///
+    /// # Errors
+    /// When there are no ports or no folder for it.
+    pub fn member(&self, name: &str, group: &GroupSpec, programs: &Programs) -> Result<Member> {
+        let home = self.folder(name)?;
+        let tools = (self.jvm.clone(), programs.clone(), self.spawner.clone());
+        Member::new(name, group, home, self.ports()?, tools)
     }
 }

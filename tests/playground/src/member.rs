@@ -1,0 +1,402 @@
+//! A member as it is in production: an agent, a launcher, and the broker's JVM under it.
+//!
+//! The launcher is our child, the JVM is the launcher's; the agent finds the launcher by its socket. What a
+//! pod would give (base conf, volume, addresses) is a folder and ports here.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::broker::{name_server_list, small_store};
+use crate::clock::{Deadline, LOOK_AGAIN};
+use crate::contact::Contact;
+use crate::ground::CLUSTER;
+use crate::http;
+use crate::java::{Jvm, Program};
+use crate::ports::PortBlock;
+use crate::process::{Process, ProcessSpec, Spawner};
+use crate::programs::Programs;
+
+/// What the members of a group have in common.
+#[derive(Debug, Clone)]
+pub struct GroupSpec {
+    /// `brokerName`.
+    pub name: String,
+    /// All members' names.
+    pub members: Vec<String>,
+    /// Name servers.
+    pub name_servers: Vec<SocketAddr>,
+    /// Leads the agents to their API server.
+    pub kubeconfig: PathBuf,
+    /// Where the group's Leases are.
+    pub namespace: String,
+    /// The file with the key that the members share.
+    pub key_file: PathBuf,
+    /// Further flags of every agent (`--take-wait=6s`).
+    pub agent_flags: Vec<String>,
+    /// Settings of the base broker.conf beside a small store's.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Ports inside a member's block. RocketMQ also takes listenPort−2, and on 4.9 the HA port must be
+/// listenPort+1.
+const LISTEN: u16 = 2;
+const HA: u16 = 3;
+const RELAY: u16 = 4;
+const RELAY_LOCAL: u16 = 5;
+const ADMIN: u16 = 6;
+
+/// Until a SIGKILLed JVM is gone.
+const JVM_END_LIMIT: Duration = Duration::from_secs(20);
+
+/// One member. Dropped, all of it is killed.
+#[derive(Debug)]
+pub struct Member {
+    name: String,
+    group: GroupSpec,
+    home: PathBuf,
+    ports: PortBlock,
+    jvm: Jvm,
+    programs: Programs,
+    spawner: Spawner,
+    launcher: Option<Process>,
+    agent: Option<Process>,
+}
+
+impl Member {
+    pub(crate) fn new(
+        name: &str,
+        group: &GroupSpec,
+        home: PathBuf,
+        ports: PortBlock,
+        (jvm, programs, spawner): (Jvm, Programs, Spawner),
+    ) -> Result<Self> {
+        let member = Self {
+            name: name.to_owned(),
+            group: group.clone(),
+            home,
+            ports,
+            jvm,
+            programs,
+            spawner,
+            launcher: None,
+            agent: None,
+        };
+        let base = member.base_conf();
+        std::fs::write(&base, member.base_conf_text())
+            .with_context(|| format!("write {}", base.display()))?;
+        Ok(member)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// `storePathRootDir`: its volume.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.home.join("store")
+    }
+
+    /// `storePathCommitLog`.
+    #[must_use]
+    pub fn commit_log(&self) -> PathBuf {
+        self.store().join("commitlog")
+    }
+
+    /// How its broker is asked things.
+    #[must_use]
+    pub fn contact(&self) -> Contact {
+        Contact {
+            member: self.name.clone(),
+            address: self.ports.address(LISTEN),
+            ha_address: self.ports.address(HA),
+        }
+    }
+
+    /// The agent's admin port.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.ports.address(ADMIN)
+    }
+
+    /// What the agent says about itself: `GET /status`.
+    ///
+    /// # Errors
+    /// When it does not answer, or not with JSON.
+    pub async fn status(&self) -> Result<serde_json::Value> {
+        let answer = http::get(self.admin(), "/status").await?;
+        if answer.status != 200 {
+            bail!(
+                "get the status of {}: {} {}",
+                self.name,
+                answer.status,
+                answer.body
+            );
+        }
+        serde_json::from_str(&answer.body)
+            .with_context(|| format!("read the status of {} as JSON", self.name))
+    }
+
+    /// Starts launcher and agent, whichever does not run. The broker starts when the agent orders it.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub fn start(&mut self) -> Result<()> {
+        self.start_launcher()?;
+        self.start_agent()
+    }
+
+    /// Starts the launcher, unless it runs.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_launcher(&mut self) -> Result<()> {
+        if !self.launcher.as_mut().is_some_and(Process::is_running) {
+            let spec = self.launcher_spec()?;
+            self.launcher = Some(self.spawner.start(&spec)?);
+        }
+        Ok(())
+    }
+
+    /// Starts the agent, unless it runs.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_agent(&mut self) -> Result<()> {
+        if !self.agent.as_mut().is_some_and(Process::is_running) {
+            self.agent = Some(self.spawner.start(&self.agent_spec())?);
+        }
+        Ok(())
+    }
+
+    /// The launcher's process.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub fn launcher(&mut self) -> Result<&mut Process> {
+        let name = &self.name;
+        let launcher = self.launcher.as_mut();
+        launcher.with_context(|| format!("find the launcher of {name}: never started"))
+    }
+
+    /// The agent's process.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub fn agent(&mut self) -> Result<&mut Process> {
+        let name = &self.name;
+        let agent = self.agent.as_mut();
+        agent.with_context(|| format!("find the agent of {name}: never started"))
+    }
+
+    /// The pid of its broker's JVM, if one runs.
+    #[must_use]
+    pub fn jvm_pid(&self) -> Option<i32> {
+        let program = self.jvm.java.program.as_os_str().as_encoded_bytes();
+        let home = format!("-Drocketmq.home.dir={}", self.home.display());
+        // The launcher's own command line holds the JVM's: only the one that *begins* with java is it.
+        find_process(|words| words.first() == Some(&program) && words.contains(&home.as_bytes()))
+    }
+
+    /// SIGKILL to the JVM alone: a crash of the broker.
+    ///
+    /// # Errors
+    /// When none runs, or it does not go.
+    pub async fn kill_broker(&self) -> Result<()> {
+        let Some(pid) = self.jvm_pid() else {
+            bail!("kill the broker of {}: none runs", self.name);
+        };
+        signal_jvm(pid, Signal::SIGKILL)?;
+        self.wait_for_jvm_end(pid).await
+    }
+
+    /// SIGKILL to all of it at once: the machine is lost, the volume is not.
+    ///
+    /// # Errors
+    /// When something of it does not go.
+    pub async fn kill(&mut self) -> Result<()> {
+        let jvm = self.jvm_pid();
+        if let Some(pid) = jvm {
+            signal_jvm(pid, Signal::SIGKILL)?;
+        }
+        for process in [&mut self.agent, &mut self.launcher].into_iter().flatten() {
+            process.kill().await?;
+        }
+        match jvm {
+            Some(pid) => self.wait_for_jvm_end(pid).await,
+            None => Ok(()),
+        }
+    }
+
+    /// SIGSTOP to all of it: a machine that stands still.
+    ///
+    /// # Errors
+    /// When something of it has ended.
+    pub fn freeze(&mut self) -> Result<()> {
+        self.agent()?.freeze()?;
+        self.launcher()?.freeze()?;
+        self.jvm_pid()
+            .map_or(Ok(()), |pid| signal_jvm(pid, Signal::SIGSTOP))
+    }
+
+    /// SIGCONT to all of it, the JVM first: the worst order.
+    ///
+    /// # Errors
+    /// When something of it has ended.
+    pub fn thaw(&mut self) -> Result<()> {
+        if let Some(pid) = self.jvm_pid() {
+            signal_jvm(pid, Signal::SIGCONT)?;
+        }
+        self.launcher()?.thaw()?;
+        self.agent()?.thaw()
+    }
+
+    async fn wait_for_jvm_end(&self, pid: i32) -> Result<()> {
+        let deadline = Deadline::after(JVM_END_LIMIT);
+        while self.jvm_pid() == Some(pid) {
+            if deadline.is_over() {
+                bail!(
+                    "wait for the JVM of {} (pid {pid}) to end: still there",
+                    self.name
+                );
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    }
+}
+
+impl Member {
+    fn base_conf(&self) -> PathBuf {
+        self.home.join("base.conf")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.home.join("launcher.sock")
+    }
+
+    /// What an operator's ConfigMap would hold: nothing that the agent owns.
+    fn base_conf_text(&self) -> String {
+        let contact = self.contact();
+        let mut settings = small_store();
+        let fixed = [
+            ("brokerClusterName", CLUSTER.to_owned()),
+            ("brokerName", self.group.name.clone()),
+            ("listenPort", contact.address.port().to_string()),
+            ("haListenPort", contact.ha_address.port().to_string()),
+            ("storePathRootDir", self.store().display().to_string()),
+            (
+                "storePathCommitLog",
+                self.commit_log().display().to_string(),
+            ),
+        ];
+        settings.extend(fixed.map(|(key, value)| (key.to_owned(), value)));
+        settings.extend(self.group.settings.clone());
+        settings
+            .iter()
+            .map(|(key, value)| format!("{key}={value}\n"))
+            .collect()
+    }
+
+    fn launcher_spec(&self) -> Result<ProcessSpec> {
+        // The launcher puts the conf of the order in the place of this one.
+        let line = self
+            .jvm
+            .command_line(Program::Broker, &self.home, &self.base_conf())?;
+        let spec = ProcessSpec::new(
+            format!("launcher {}", self.name),
+            &self.programs.launcher,
+            &self.home,
+            self.home.join("launcher.out"),
+        );
+        Ok(spec
+            .arguments([flag("socket", self.socket().display())])
+            .arguments([
+                flag("relay-listen", self.ports.address(RELAY)),
+                flag("relay-local", self.ports.address(RELAY_LOCAL)),
+                flag("group-key-file", self.group.key_file.display()),
+                flag("cluster", CLUSTER),
+                flag("broker-name", &self.group.name),
+                flag("member", &self.name),
+                "--".to_owned(),
+            ])
+            .arguments(line))
+    }
+
+    fn agent_spec(&self) -> ProcessSpec {
+        ProcessSpec::new(
+            format!("agent {}", self.name),
+            &self.programs.agent,
+            &self.home,
+            self.home.join("agent.out"),
+        )
+        .arguments(["run"])
+        .arguments([
+            flag("base-conf", self.base_conf().display()),
+            flag("conf-out", self.home.join("broker.conf").display()),
+            flag("member", &self.name),
+            flag("members", self.group.members.join(",")),
+            flag("namespace", &self.group.namespace),
+            flag("kubeconfig", self.group.kubeconfig.display()),
+            flag("launcher-socket", self.socket().display()),
+            flag("broker-ip", self.contact().address.ip()),
+            flag("admin-listen", self.admin()),
+            flag("relay-address", self.ports.address(RELAY)),
+            flag("relay-local", self.ports.address(RELAY_LOCAL)),
+            flag("group-key-file", self.group.key_file.display()),
+            flag("name-servers", name_server_list(&self.group.name_servers)),
+        ])
+        .arguments(self.group.agent_flags.iter().cloned())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // The launcher's guard would end the JVM, too, but later than we are gone.
+        let jvm = self.jvm_pid();
+        self.agent = None;
+        self.launcher = None;
+        let Some(pid) = jvm else { return };
+        let deadline = Deadline::after(JVM_END_LIMIT);
+        while self.jvm_pid() == Some(pid) && !deadline.is_over() {
+            let _ = signal_jvm(pid, Signal::SIGKILL);
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+fn flag(name: &str, value: impl std::fmt::Display) -> String {
+    format!("--{name}={value}")
+}
+
+fn signal_jvm(pid: i32, signal: Signal) -> Result<()> {
+    kill(Pid::from_raw(pid), signal)
+        .with_context(|| format!("send {signal} to the JVM (pid {pid})"))
+}
+
+/// The first process whose command line, word by word, is the wanted one. Zombies have none.
+fn find_process(wanted: impl Fn(&[&[u8]]) -> bool) -> Option<i32> {
+    std::fs::read_dir("/proc")
+        .ok()?
+        .flatten()
+        .find_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+            wanted(&words).then_some(pid)
+        })
+}

@@ -1,0 +1,135 @@
+//! Our own programs, agent and launcher: built when needed, so that `cargo demo` is one command.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{ProcessSpec, Spawner};
+use crate::timeline::Timeline;
+use crate::tool;
+
+/// Names a folder with finished programs; nothing is built then.
+pub const PROGRAMS_VARIABLE: &str = "ROCKETMQ_HA_PROGRAMS";
+
+/// The workspace, as it was when this was compiled.
+const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// From nothing, on two busy cores.
+const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// Where they are.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// `rocketmq-ha`.
+    pub agent: PathBuf,
+    /// `brokerStart`.
+    pub launcher: PathBuf,
+}
+
+impl Programs {
+    /// Those of `$ROCKETMQ_HA_PROGRAMS`, else built by cargo beside this very program: same target folder,
+    /// same profile.
+    ///
+    /// # Errors
+    /// When they cannot be built, or the folder lacks one.
+    pub async fn get(spawner: &Spawner, folder: &Path, timeline: &Timeline) -> Result<Self> {
+        if let Some(given) = std::env::var_os(PROGRAMS_VARIABLE) {
+            return Self::in_folder(Path::new(&given));
+        }
+        let own = std::env::current_exe().context("find this program's own file")?;
+        let Some((target, profile)) = target_and_profile(&own) else {
+            bail!(
+                "find the target folder of {}: not in debug or release; set {PROGRAMS_VARIABLE} to \
+                 the folder with rocketmq-ha and brokerStart",
+                own.display()
+            );
+        };
+        build(spawner, folder, timeline, &target, profile).await?;
+        Self::in_folder(&target.join(profile))
+    }
+
+    fn in_folder(folder: &Path) -> Result<Self> {
+        let find = |name: &str| {
+            let program = folder.join(name);
+            if !program.is_file() {
+                bail!("find {}: not there", program.display());
+            }
+            Ok(program)
+        };
+        Ok(Self {
+            agent: find("rocketmq-ha")?,
+            launcher: find("brokerStart")?,
+        })
+    }
+}
+
+/// `…/target/debug/demo` and `…/target/debug/deps/e2e-0123` are both in `…/target`, profile `debug`.
+fn target_and_profile(own: &Path) -> Option<(PathBuf, &'static str)> {
+    own.ancestors().skip(1).take(2).find_map(|folder| {
+        let profile = match folder.file_name()?.to_str()? {
+            "debug" => "debug",
+            "release" => "release",
+            _ => return None,
+        };
+        Some((folder.parent()?.to_owned(), profile))
+    })
+}
+
+async fn build(
+    spawner: &Spawner,
+    folder: &Path,
+    timeline: &Timeline,
+    target: &Path,
+    profile: &str,
+) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut spec = ProcessSpec::new(
+        "cargo build",
+        Path::new(&cargo),
+        Path::new(WORKSPACE),
+        folder.join("cargo.log"),
+    )
+    .arguments([
+        "build",
+        "--package",
+        "agent",
+        "--package",
+        "launcher",
+        "--bins",
+        "--target-dir",
+    ])
+    .arguments([target]);
+    if profile == "release" {
+        spec = spec.arguments(["--release"]);
+    }
+    timeline.say("cargo", "building agent and launcher");
+    tool::run(spawner, &spec, BUILD_LIMIT, |output| {
+        let text = std::fs::read_to_string(output).unwrap_or_default();
+        let compiled = text
+            .lines()
+            .filter(|line| line.contains("Compiling "))
+            .count();
+        timeline.say("cargo", format!("{compiled} packages so far"));
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_profile_is_told_by_the_own_path() {
+        let of = |path: &str| target_and_profile(Path::new(path));
+        assert_eq!(of("/t/debug/demo"), Some(("/t".into(), "debug")));
+        assert_eq!(of("/t/release/deps/e2e-0f"), Some(("/t".into(), "release")));
+        assert_eq!(of("/usr/bin/demo"), None);
+    }
+
+    #[test]
+    fn a_folder_without_the_programs_is_an_error() {
+        let error = Programs::in_folder(Path::new("/nowhere")).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/rocketmq-ha"));
+    }
+}
