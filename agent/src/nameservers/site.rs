@@ -251,6 +251,7 @@ pub(super) mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use tokio::sync::watch;
+    use tokio::time::Instant;
 
     /// A server that gives one of its answers again and again, until it is told to go on to the next.
     pub(in crate::nameservers) struct Answers {
@@ -410,8 +411,11 @@ pub(super) mod tests {
         let site: Site = format!("http://{}", listener.local_addr().unwrap())
             .parse()
             .unwrap();
-        let error = site.fetch().await.unwrap_err();
+        let start = Instant::now();
+        let answer = timeout(2 * FETCH_DEADLINE, site.fetch()).await;
+        let error = answer.expect("no deadline").unwrap_err();
         assert!(matches!(error, FetchError::TimedOut { .. }), "{error}");
+        assert!(start.elapsed() < FETCH_DEADLINE + Duration::from_millis(10));
     }
 
     #[test]
