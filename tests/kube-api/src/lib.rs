@@ -9,8 +9,8 @@
 //! - `server` — connections, body limit, faults, from HTTP to a call and back;
 //! - `route` — which resource and verb a path names, and the query;
 //! - `kind` — the table of resources that exist, and how they differ;
-//! - `resource` — create, update, patch, delete: what a write must satisfy;
-//! - `patch`, `object`, `event` — patches, metadata and validation, the two faces of an Event;
+//! - `resource`, `deletion` — create, update, patch, delete: what a write must satisfy;
+//! - `patch`, `object`, `validation`, `event` — patches, metadata, bad values, the two faces of an Event;
 //! - `selector` — label and field selectors;
 //! - `store` — objects, one global version, a bounded history;
 //! - `watch` — the stream of changes, bookmarks, and the 410 when history is gone;
@@ -22,6 +22,7 @@
 
 mod api;
 mod clock;
+mod deletion;
 mod event;
 mod failure;
 mod fault;
@@ -33,6 +34,7 @@ mod route;
 mod selector;
 mod server;
 mod store;
+mod validation;
 mod watch;
 
 pub use api::{KubeApi, Options};

@@ -1,4 +1,4 @@
-//! What a write must satisfy and what it changes; reads of one object and of collections.
+//! Reads, creations and updates: what a write must satisfy and what it changes.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,6 +6,8 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::deletion::{DeleteOptions, delete, ends_now};
+use crate::event;
 use crate::failure::Failure;
 use crate::kind::{AbsentPut, Kind, UnversionedPut};
 use crate::object::{self, Part, meta, version_of};
@@ -13,10 +15,7 @@ use crate::patch::Patch;
 use crate::route::{Query, Route};
 use crate::selector::Selector;
 use crate::store::{Key, Store};
-use crate::{clock, event};
-
-/// Seconds a pod gets to end when nobody says otherwise.
-const DEFAULT_GRACE_SECONDS: i64 = 30;
+use crate::validation::validate;
 
 /// A status and a body.
 pub(crate) type Reply = (StatusCode, Value);
@@ -229,7 +228,7 @@ impl Route {
         self.namespace.as_deref().unwrap_or_default()
     }
 
-    fn key(&self, name: &str) -> Key {
+    pub(crate) fn key(&self, name: &str) -> Key {
         key(self.kind, self.namespace_text(), name)
     }
 }
@@ -279,7 +278,7 @@ fn create(
     }
     object::born(kind, &mut new);
     let mut new = event::stored(kind, new);
-    object::validate(kind, &mut new)?;
+    validate(kind, &mut new)?;
     let name = meta(&new, "name").to_owned();
     let key = route.key(&name);
     if store.get(&key).is_some() {
@@ -330,27 +329,18 @@ fn replace(
     new["metadata"]["resourceVersion"] = version_of(old).into();
     new["apiVersion"] = old["apiVersion"].clone();
     new["kind"] = old["kind"].clone();
-    object::validate(kind, &mut new)?;
+    validate(kind, &mut new)?;
     // A write that changes nothing is no write: no new version, and no watcher hears of it.
     if new == *old || is_dry_run(query) {
         return Ok((StatusCode::OK, event::shown(kind, new)));
     }
     let key = route.key(&name);
-    let put = store.put(key.clone(), new);
-    if ends_now(&put) {
+    if ends_now(&new) {
         store.remove(&key);
+        return Ok((StatusCode::OK, event::shown(kind, new)));
     }
+    let put = store.put(key, new);
     Ok((StatusCode::OK, event::shown(kind, Value::clone(&put))))
-}
-
-/// Whether an object was only waiting for its finalizers.
-fn ends_now(object: &Value) -> bool {
-    !meta(object, "deletionTimestamp").is_empty()
-        && !object::has_finalizers(object)
-        && object["metadata"]["deletionGracePeriodSeconds"]
-            .as_i64()
-            .unwrap_or(0)
-            == 0
 }
 
 fn uid_mismatch(asked: &str, old: &Value) -> String {
@@ -365,127 +355,6 @@ fn unversion(object: &mut Value) {
     }
 }
 
-fn is_dry_run(query: &Query) -> bool {
+pub(crate) fn is_dry_run(query: &Query) -> bool {
     query.text("dryRun") == "All"
-}
-
-#[derive(Debug, Default)]
-struct DeleteOptions {
-    uid: String,
-    resource_version: String,
-    grace_seconds: Option<i64>,
-    dry_run: bool,
-}
-
-impl DeleteOptions {
-    fn parse(query: &Query, body: &[u8]) -> Result<Self, Failure> {
-        let body: Value = if body.is_empty() {
-            json!({})
-        } else {
-            let malformed =
-                |error| Failure::bad_request(format!("malformed DeleteOptions: {error}"));
-            serde_json::from_slice(body).map_err(malformed)?
-        };
-        let precondition = |field: &str| {
-            body["preconditions"][field]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let in_query = query.number("gracePeriodSeconds")?;
-        let in_query = in_query.and_then(|seconds| i64::try_from(seconds).ok());
-        Ok(Self {
-            uid: precondition("uid"),
-            resource_version: precondition("resourceVersion"),
-            grace_seconds: body["gracePeriodSeconds"].as_i64().or(in_query),
-            dry_run: is_dry_run(query) || body["dryRun"] == json!(["All"]),
-        })
-    }
-
-    /// Seconds that the object may live on. Only a pod that was given to a node and has not ended gets any.
-    fn grace_for(&self, object: &Value) -> i64 {
-        let is_running = object["kind"] == "Pod"
-            && object["spec"]["nodeName"]
-                .as_str()
-                .is_some_and(|node| !node.is_empty())
-            && !["Succeeded", "Failed"]
-                .contains(&object["status"]["phase"].as_str().unwrap_or_default());
-        if !is_running {
-            return 0;
-        }
-        let own = object["spec"]["terminationGracePeriodSeconds"].as_i64();
-        self.grace_seconds
-            .or(own)
-            .unwrap_or(DEFAULT_GRACE_SECONDS)
-            .max(0)
-    }
-}
-
-fn delete(
-    store: &mut Store,
-    route: &Route,
-    name: &str,
-    options: &DeleteOptions,
-) -> Result<Reply, Failure> {
-    let kind = route.kind;
-    let key = route.key(name);
-    let old = store.get(&key).cloned();
-    let old = old.ok_or_else(|| Failure::not_found(kind, name))?;
-    let (asked, found) = (options.uid.as_str(), meta(&old, "uid"));
-    if !asked.is_empty() && asked != found {
-        let why = format!(
-            "the UID in the precondition ({asked}) does not match the UID in record ({found}). \
-             The object might have been deleted and then recreated"
-        );
-        return Err(Failure::precondition(kind, name, &why));
-    }
-    let (asked, found) = (options.resource_version.as_str(), version_of(&old));
-    if !asked.is_empty() && asked != found {
-        let why = format!(
-            "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({found}). \
-             The object might have been modified"
-        );
-        return Err(Failure::precondition(kind, name, &why));
-    }
-    let grace = options.grace_for(&old);
-    if options.dry_run {
-        return Ok((StatusCode::OK, event::shown(kind, Value::clone(&old))));
-    }
-    if grace > 0 || object::has_finalizers(&old) {
-        let marked = mark(store, &key, &old, grace);
-        return Ok((StatusCode::OK, event::shown(kind, marked)));
-    }
-    if kind.kind == "Namespace" {
-        for inside in store.keys_in(name) {
-            store.remove(&inside);
-        }
-    }
-    store.remove(&key);
-    Ok((StatusCode::OK, farewell(kind, &old)))
-}
-
-/// Marks an object as being deleted; a mark is only ever shortened.
-fn mark(store: &mut Store, key: &Key, old: &Value, grace: i64) -> Value {
-    let marked_for = old["metadata"]["deletionGracePeriodSeconds"].as_i64();
-    if !meta(old, "deletionTimestamp").is_empty() && marked_for.is_none_or(|marked| marked <= grace)
-    {
-        return old.clone();
-    }
-    let mut marked = old.clone();
-    marked["metadata"]["deletionTimestamp"] = clock::from_now(grace).into();
-    marked["metadata"]["deletionGracePeriodSeconds"] = grace.into();
-    Value::clone(&store.put(key.clone(), marked))
-}
-
-/// Some kinds answer a deletion with the object, most with a Status.
-fn farewell(kind: &Kind, last: &Value) -> Value {
-    if ["Pod", "Namespace"].contains(&kind.kind) {
-        return event::shown(kind, last.clone());
-    }
-    let mut details =
-        json!({"name": meta(last, "name"), "kind": kind.plural, "uid": meta(last, "uid")});
-    if !kind.group.is_empty() {
-        details["group"] = kind.group.into();
-    }
-    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 }

@@ -15,6 +15,8 @@
 
 mod leases;
 mod others;
+mod refusals;
+mod selections;
 mod server;
 mod watches;
 
@@ -55,12 +57,14 @@ mod on_the_server {
             times_keep_their_microseconds
             times_of_the_client_library_survive
             delete_checks_its_preconditions
-            delete_collection_takes_only_what_is_selected
-            dry_run_writes_nothing
+            dry_run_writes_nothing;
+        selections:
             lists_are_selected_by_label
             lists_are_selected_by_name
             lists_span_namespaces
-            versions_are_one_sequence
+            delete_collection_takes_only_what_is_selected
+            versions_are_one_sequence;
+        refusals:
             bad_values_are_invalid
             large_annotations_have_a_limit
             names_in_body_and_path_must_agree

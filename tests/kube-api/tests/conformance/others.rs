@@ -1,9 +1,14 @@
 //! Where other kinds differ from Leases.
 
+use std::pin::pin;
+
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::{core, events};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::runtime::events::{Event, EventType, Recorder};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -54,10 +59,18 @@ pub(crate) async fn finalizers_delay_a_deletion(bench: Bench) {
     maps.delete("m", &DeleteParams::default()).await.unwrap();
     let marked = maps.get("m").await.unwrap();
     assert!(marked.metadata.deletion_timestamp.is_some());
+    let version = marked.metadata.resource_version.unwrap();
+    let params = WatchParams::default().timeout(10).disable_bookmarks();
+    let mut events = pin!(maps.watch(&params, &version).await.unwrap());
     let free = json!({"metadata": {"finalizers": null}});
     maps.patch("m", &PatchParams::default(), &Patch::Merge(free))
         .await
         .unwrap();
+    let told = events.try_next().await.unwrap();
+    assert!(
+        matches!(told, Some(WatchEvent::Deleted(_))),
+        "no change is told before the end"
+    );
     assert!(maps.get_opt("m").await.unwrap().is_none());
 }
 
