@@ -17,6 +17,8 @@ use clap::Args;
 use relay::{GroupKey, KeyError};
 use remoting::Credentials;
 
+use crate::nameservers::{FetchError, HostPortError, Source};
+
 /// The longest access or secret key that is read, in bytes.
 const MAX_SECRET_BYTES: u64 = 4096;
 
@@ -194,15 +196,6 @@ pub struct KubeSettings {
     pub request: Duration,
 }
 
-/// Where the list of name servers comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NameServers {
-    /// The list itself, `a:1;b:2`.
-    List(String),
-    /// The URL of an httpSite.
-    HttpSite(String),
-}
-
 /// Settings that were judged and found sound.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -239,7 +232,7 @@ pub struct Settings {
     /// What the group's members share.
     pub group_key: GroupKey,
     /// Name servers.
-    pub name_servers: NameServers,
+    pub name_servers: Source,
     /// JVM options as the operator gave them.
     pub jvm_options: Vec<String>,
     /// Who we are to a broker with ACL.
@@ -271,6 +264,12 @@ pub enum SettingsError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// No list of name servers.
+    #[error("use --name-servers")]
+    NameServers(#[from] HostPortError),
+    /// No URL.
+    #[error("use --http-site")]
+    HttpSite(#[from] FetchError),
     /// No usable group key.
     #[error("read --group-key-file")]
     Key(#[from] KeyError),
@@ -475,10 +474,10 @@ fn loopback(address: SocketAddr) -> Result<SocketAddr, SettingsError> {
     Ok(address)
 }
 
-fn source(list: Option<String>, site: Option<String>) -> Result<NameServers, SettingsError> {
+fn source(list: Option<String>, site: Option<String>) -> Result<Source, SettingsError> {
     match (list, site) {
-        (Some(list), None) => Ok(NameServers::List(list)),
-        (None, Some(url)) => Ok(NameServers::HttpSite(url)),
+        (Some(list), None) => Ok(Source::list(&list)?),
+        (None, Some(url)) => Ok(Source::http_site(&url)?),
         (None, None) => Err(refuse("name-servers", "", "give it, or --http-site")),
         (Some(list), Some(_)) => Err(refuse(
             "name-servers",

@@ -1,0 +1,84 @@
+//! The broker's health: the check of `brokerAliveTest`, in process.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use launcher::alive::{AliveState, Limits, Memory, Mode, Target, Verdict, check};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+
+/// Between two checks nobody asked for.
+const EVERY: Duration = Duration::from_secs(10);
+/// For one check.
+const BUDGET: Duration = Duration::from_secs(2);
+
+/// Checks the broker. Clones share what earlier looks saw.
+#[derive(Clone)]
+pub struct Health {
+    target: Target,
+    memory: Arc<Mutex<Memory>>,
+    verdict: watch::Sender<Option<Verdict>>,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+impl Health {
+    /// Checks the broker under the launcher behind this socket.
+    #[must_use]
+    pub fn new(socket: PathBuf, clock: Clock, metrics: Metrics) -> Self {
+        Self {
+            target: Target {
+                socket,
+                addr: None,
+                budget: BUDGET,
+            },
+            memory: Arc::default(),
+            verdict: watch::Sender::new(None),
+            clock,
+            metrics,
+        }
+    }
+
+    /// One look; `None` only when the process is ending.
+    pub async fn look(&self) -> Option<Verdict> {
+        let (target, memory) = (self.target.clone(), Arc::clone(&self.memory));
+        let began = self.clock.tick();
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+            check(&target, &mut memory, &Limits::default())
+        });
+        let verdict = looked.await.ok()?;
+        let took = self.clock.tick().since(began).as_secs_f64();
+        self.metrics.alive_test_duration.observe(took);
+        let alive = verdict.state.passes(Mode::Liveness);
+        self.metrics
+            .broker_alive
+            .set(i64::from(alive && verdict.state != AliveState::Waiting));
+        if !alive {
+            let failures = &self.metrics.alive_test_failures;
+            failures.with_label_values(&[verdict.state.as_str()]).inc();
+        }
+        self.verdict.send_replace(Some(verdict.clone()));
+        Some(verdict)
+    }
+
+    /// What the last look saw.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.verdict.borrow().clone()
+    }
+
+    /// Looks for ever.
+    pub async fn watch(self) {
+        loop {
+            if self.look().await.is_none() {
+                return;
+            }
+            sleep(EVERY).await;
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The last decisions, for `/status` and `explain`: what changed, why, and what was done.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agent_core::observation::Observation;
+use agent_core::{Action, Decision, Tick};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// How many are kept.
+const LENGTH: usize = 200;
+
+/// One decision that changed something.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// Wall clock, for people.
+    pub time: Timestamp,
+    /// CLOCK_MONOTONIC in milliseconds: what lies between two entries.
+    pub tick_ms: u64,
+    /// The reason's word.
+    pub reason: &'static str,
+    /// The reason in one sentence.
+    pub sentence: &'static str,
+    /// What was done.
+    pub actions: Vec<Action>,
+    /// What tells one observation from another, so that two members' histories can be laid side by side.
+    pub observation: String,
+}
+
+/// What this agent last saw and decided.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// What was seen.
+    pub seen: Arc<Observation>,
+    /// What was decided.
+    pub decision: Arc<Decision>,
+}
+
+/// The newest moment and the history. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct History(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: VecDeque<Entry>,
+    moment: Option<Moment>,
+}
+
+impl History {
+    /// Notes a decision. Whether its reason is another than before.
+    pub fn note(&self, moment: Moment, tick: Tick, time: Timestamp) -> bool {
+        let mut inner = self.inner();
+        let decision = &moment.decision;
+        let news = inner
+            .moment
+            .as_ref()
+            .is_none_or(|before| before.decision.reason != decision.reason);
+        if news || decision.actions.iter().any(is_event) {
+            let entry = Entry {
+                time,
+                tick_ms: tick.as_millis(),
+                reason: decision.reason.word(),
+                sentence: decision.reason.sentence(),
+                actions: decision.actions.clone(),
+                observation: digest(&moment.seen),
+            };
+            if inner.entries.len() >= LENGTH {
+                inner.entries.pop_front();
+            }
+            inner.entries.push_back(entry);
+        }
+        inner.moment = Some(moment);
+        news
+    }
+
+    /// The newest moment.
+    #[must_use]
+    pub fn moment(&self) -> Option<Moment> {
+        self.inner().moment.clone()
+    }
+
+    /// The entries, oldest first.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        self.inner().entries.iter().cloned().collect()
+    }
+
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Renewals and permits come every few seconds and say nothing new.
+fn is_event(action: &Action) -> bool {
+    match action {
+        Action::Write(write) => write.why != agent_core::WriteReason::Renew,
+        Action::ReadLease | Action::Permit { .. } | Action::Park => false,
+        Action::Kill { .. }
+        | Action::Stop
+        | Action::Shut { .. }
+        | Action::Open { .. }
+        | Action::Register { .. }
+        | Action::Examine
+        | Action::Freeze { .. }
+        | Action::Repair { .. }
+        | Action::Prove { .. }
+        | Action::Cut { .. }
+        | Action::Persist { .. }
+        | Action::Start { .. }
+        | Action::Admit { .. }
+        | Action::Attach { .. }
+        | Action::Announce(_) => true,
+    }
+}
+
+/// The CRC-like short form of an observation: the first 16 digits of the SHA-256 of its JSON.
+fn digest(seen: &Observation) -> String {
+    let json = serde_json::to_vec(seen).unwrap_or_default();
+    let hash = ring::digest::digest(&ring::digest::SHA256, &json);
+    hash.as_ref()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
