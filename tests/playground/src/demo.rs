@@ -13,9 +13,11 @@ use playground::traffic::{
 };
 use playground::wait::until;
 use playground::{Afterwards, NameServer, Options, Playground, Role, Timeline, nameserver};
+use remoting::calls::{CreateTopic, Permission};
 
 const GROUP: &str = "g";
 const TOPIC: &str = "orders";
+const QUEUES: u32 = 4;
 const STEADY_MESSAGES: u64 = 500;
 /// How long nobody is seen to take over. Every fail-over that is any good would be done by then.
 const VACANCY: Duration = Duration::from_secs(10);
@@ -42,6 +44,9 @@ impl Story {
         let afterwards = self.options.afterwards;
         let setting_up = Running::start("set up");
         let ground = Playground::set_up(self.options, timeline.clone()).await?;
+        if afterwards == Afterwards::Keep {
+            timeline.say("files", format!("{} (kept)", ground.path().display()));
+        }
         let mut stage = Stage::build(&ground, self.members).await?;
         setting_up.finish(&mut report);
         stage.play(&mut report).await?;
@@ -121,6 +126,7 @@ impl<'a> Stage<'a> {
 
     async fn play(&mut self, report: &mut Report) -> Result<()> {
         let timeline = self.ground.timeline().clone();
+        self.create_topic().await?;
         let probers = Probers::start(self.brokers.iter().map(prober).collect());
         let producer = Producer::start(ProducerSpec::new(self.names.clone(), TOPIC))?;
         let consumer = Consumer::start(self.names.clone(), TOPIC, producer.stamp().clone());
@@ -145,13 +151,21 @@ impl<'a> Stage<'a> {
         self.compare_logs(report).await
     }
 
+    async fn create_topic(&self) -> Result<()> {
+        let topic = CreateTopic {
+            topic: TOPIC.to_owned(),
+            queues: QUEUES,
+            permission: Permission::READ_WRITE,
+        };
+        self.brokers[0].contact().ask(&topic).await
+    }
+
     fn say_addresses(&self) {
         let timeline = self.ground.timeline();
         timeline.say("name servers", name_server_list(&self.names.addresses));
         for broker in &self.brokers {
             timeline.say(broker.member(), broker.address());
         }
-        timeline.say("files", self.ground.path().display());
         timeline.say("demo", "everything runs on until Ctrl-C");
     }
 

@@ -11,8 +11,9 @@ use crate::process::{ProcessSpec, Spawner};
 use crate::timeline::Timeline;
 use crate::tool;
 
-/// 17 is what Debian 12 and Ubuntu 22.04/24.04 have, and what every version of RocketMQ here was seen on.
-const JAVA_PACKAGE: &str = "openjdk-17-jre-headless";
+/// 17 is what Debian 12 and Ubuntu 22.04/24.04 have, and what every version of RocketMQ here was seen on;
+/// the second is what a system without it has.
+const JAVA_PACKAGES: [&str; 2] = ["openjdk-17-jre-headless", "default-jre-headless"];
 const MAVEN_PACKAGE: &str = "maven";
 const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 
@@ -33,7 +34,7 @@ pub async fn java(spawner: &Spawner, folder: &Path, timeline: &Timeline) -> Resu
     if let Some(java) = find_java() {
         return Ok(java);
     }
-    install(spawner, folder, timeline, &[JAVA_PACKAGE]).await?;
+    install(spawner, folder, timeline).await?;
     find_java().context("find java after its installation: none runs")
 }
 
@@ -45,7 +46,7 @@ pub async fn maven(spawner: &Spawner, folder: &Path, timeline: &Timeline) -> Res
     if let Some(maven) = program_in_path("mvn") {
         return Ok(maven);
     }
-    install(spawner, folder, timeline, &[JAVA_PACKAGE, MAVEN_PACKAGE]).await?;
+    install(spawner, folder, timeline).await?;
     program_in_path("mvn").context("find mvn after its installation: none in PATH")
 }
 
@@ -79,35 +80,41 @@ fn major_version(text: &str) -> Option<u32> {
     }
 }
 
-async fn install(
-    spawner: &Spawner,
-    folder: &Path,
-    timeline: &Timeline,
-    packages: &[&str],
-) -> Result<()> {
-    let names = packages.join(" ");
-    let apt = program_in_path("apt-get");
-    let root = nix::unistd::geteuid().is_root();
-    let Some(apt) = apt else {
+/// Installs Java, and Maven with it when that is missing, too: one command for people, one wait for us.
+async fn install(spawner: &Spawner, folder: &Path, timeline: &Timeline) -> Result<()> {
+    let [java, other_java] = JAVA_PACKAGES;
+    let remedy = format!("apt-get install -y {java} {MAVEN_PACKAGE}");
+    let Some(apt) = program_in_path("apt-get") else {
         bail!(
-            "find {names}: not installed; install a JDK 17 and Maven with your system's package manager"
+            "find Java and Maven: not installed, and this is no Debian or Ubuntu; install a JDK 17 and Maven \
+             with your system's package manager (there it would be: {remedy})"
         );
     };
-    if !root {
-        bail!("find {names}: not installed; run: sudo apt-get install -y {names}");
+    if !nix::unistd::geteuid().is_root() {
+        bail!("find Java and Maven: not installed; run: sudo {remedy}");
     }
-    timeline.say("install", format!("{names} (apt-get, a minute or two)"));
+    timeline.say("install", "Java and Maven by apt-get, a minute or two");
     let base = ProcessSpec::new("apt-get", &apt, folder, folder.join("apt-get.log"))
         .variable("DEBIAN_FRONTEND", "noninteractive");
     let update = base.clone().arguments(["-q", "update"]);
     tool::run(spawner, &update, INSTALL_LIMIT, |_| ()).await?;
-    let install = base
-        .arguments(["-q", "install", "-y", "--no-install-recommends"])
-        .arguments(packages.iter().copied());
-    tool::run(spawner, &install, INSTALL_LIMIT, |_| {
-        timeline.say("install", "still at it");
-    })
-    .await
+    let install = |java: &'static str| {
+        let mut packages = vec![java];
+        if program_in_path("mvn").is_none() {
+            packages.push(MAVEN_PACKAGE);
+        }
+        base.clone()
+            .arguments(["-q", "install", "-y", "--no-install-recommends"])
+            .arguments(packages)
+    };
+    let tell = |_: &Path| timeline.say("install", "still at it");
+    if tool::run(spawner, &install(java), INSTALL_LIMIT, tell)
+        .await
+        .is_ok()
+    {
+        return Ok(());
+    }
+    tool::run(spawner, &install(other_java), INSTALL_LIMIT, tell).await
 }
 
 #[cfg(test)]
