@@ -31,7 +31,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection to one broker or name server. Clones share it; the last one closes it.
 ///
 /// Replies find their calls by opaque number, in any order. Requests that the server makes are ignored. When the
-/// connection ends, all calls on it fail at once, and so does every later one: make a new client.
+/// connection ends, all calls on it fail at once, and so does every later one: make a new client. A server whose machine
+/// vanishes without a word does not end the connection; that shows only as calls without a reply.
 #[derive(Clone, Debug)]
 pub struct Client {
     connection: Arc<Connection>,

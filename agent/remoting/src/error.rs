@@ -238,6 +238,12 @@ impl CallError {
         )
     }
 
+    /// Does this version of the server not know the request?
+    pub fn is_unsupported(&self) -> bool {
+        self.refusal()
+            .is_some_and(|(code, _)| code == ResponseCode::REQUEST_CODE_NOT_SUPPORTED)
+    }
+
     /// Could the server have carried out the request although we saw no answer?
     pub fn may_have_happened(&self) -> bool {
         matches!(self, Self::Timeout { .. } | Self::Closed { .. })
@@ -252,4 +258,43 @@ pub(crate) fn shortened(text: &str) -> String {
     }
     let head: String = text.chars().take(LONGEST).collect();
     format!("{head}…")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+
+    fn answer(source: AnswerError) -> CallError {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 10911));
+        CallError::Answer {
+            code: 906,
+            addr,
+            source,
+        }
+    }
+
+    #[test]
+    fn what_a_caller_branches_on_is_told_apart() {
+        let refused = |code| {
+            answer(AnswerError::Refused {
+                code: ResponseCode::new(code),
+                remark: "no".to_owned(),
+            })
+        };
+        assert!(refused(3).is_unsupported() && !refused(1).is_unsupported());
+        assert!(!refused(3).is_not_ready() && !refused(3).may_have_happened());
+        let young = answer(AnswerError::NotReady {
+            remark: String::new(),
+        });
+        assert!(young.is_not_ready() && young.refusal().is_none());
+    }
+
+    #[test]
+    fn a_long_text_from_outside_is_cut() {
+        assert_eq!(shortened("short"), "short");
+        let cut = shortened(&"ü".repeat(5000));
+        assert_eq!(cut.chars().count(), 301);
+    }
 }
