@@ -20,7 +20,7 @@ struct Server {
 
 impl Server {
     async fn request(&mut self) -> Option<Command> {
-        let mut chunk = [0; 1000];
+        let mut chunk = vec![0; 64 * 1024];
         loop {
             if let Some(command) = self.inbox.next().unwrap() {
                 return Some(command);
