@@ -1,14 +1,30 @@
-//! A name server and a broker of the newest version, and messages through them.
+//! Real name servers and brokers of the newest version, and messages through them.
 
-use playground::broker::{self, BrokerSpec};
-use playground::logs::Log;
-use playground::traffic::{NameServers, Stamp, read_all};
+#![allow(clippy::unwrap_used, reason = "a test's own tools may end the test")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use playground::broker::{self, Broker, BrokerSpec};
+use playground::logs::{Log, compare};
+use playground::traffic::{NameServers, Prober, Probers, Stamp, disputes, read_all};
 use playground::{Options, Playground, Role, Timeline, Version, nameserver};
 use remoting::calls::{CreateTopic, Permission, SendMessage, SendStatus};
 
 const MESSAGES: u64 = 100;
 const QUEUES: u32 = 4;
 const TOPIC: &str = "hundred";
+
+fn master(ground: &Playground, member: &str, name_server: SocketAddr) -> Broker {
+    let spec = BrokerSpec {
+        member: member.to_owned(),
+        group: "g".to_owned(),
+        role: Role::Master,
+        name_servers: vec![name_server],
+        settings: [].into(),
+    };
+    ground.broker(spec).unwrap()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_messages_sent_are_a_hundred_messages_read() {
@@ -17,15 +33,7 @@ async fn a_hundred_messages_sent_are_a_hundred_messages_read() {
     let ground = Playground::set_up(options, timeline).await.unwrap();
     let mut server = ground.name_server("ns").unwrap();
     server.ready(nameserver::READY_LIMIT).await.unwrap();
-    let mut broker = ground
-        .broker(BrokerSpec {
-            member: "a".to_owned(),
-            group: "g".to_owned(),
-            role: Role::Master,
-            name_servers: vec![server.address()],
-            settings: [].into(),
-        })
-        .unwrap();
+    let mut broker = master(&ground, "a", server.address());
     let contact = broker.contact();
     broker.start().unwrap();
     broker.ready(broker::READY_LIMIT).await.unwrap();
@@ -74,4 +82,44 @@ async fn a_hundred_messages_sent_are_a_hundred_messages_read() {
     broker.start().unwrap();
     broker.ready(broker::READY_LIMIT).await.unwrap();
     assert_eq!(contact.runtime().await.unwrap().commit_log_max, end);
+}
+
+/// What every fail-over test relies on: two masters and two histories would be seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_masters_of_a_group_are_a_dispute_and_their_logs_differ() {
+    let options = Options::for_tests(Version::NEWEST);
+    let ground = Playground::set_up(options, Timeline::silent())
+        .await
+        .unwrap();
+    let mut server = ground.name_server("ns").unwrap();
+    server.ready(nameserver::READY_LIMIT).await.unwrap();
+    let mut brokers = ["a", "b"].map(|member| master(&ground, member, server.address()));
+    for broker in &mut brokers {
+        broker.start().unwrap();
+    }
+    for broker in &mut brokers {
+        broker.ready(broker::READY_LIMIT).await.unwrap();
+    }
+    let targets = brokers.each_ref().map(|broker| Prober {
+        broker: broker.member().to_owned(),
+        address: broker.address(),
+    });
+    let probers = Probers::start(targets.into());
+    playground::wait::until("the dispute to show", Duration::from_secs(60), async || {
+        let seen = probers.acceptances();
+        let found = disputes(&seen, Duration::from_millis(500));
+        anyhow::ensure!(!found.is_empty(), "{} acceptances, no dispute", seen.len());
+        Ok(())
+    })
+    .await
+    .unwrap();
+    drop(probers);
+    for broker in &mut brokers {
+        broker.process().unwrap().kill().await.unwrap();
+    }
+    let [a, b] = brokers
+        .each_ref()
+        .map(|broker| Log::of_stopped(&broker.store()).unwrap());
+    let found = compare(&a, &b).unwrap();
+    assert!(found.first_difference.is_some(), "{found:?}");
 }
