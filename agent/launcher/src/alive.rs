@@ -590,6 +590,25 @@ mod tests {
     }
 
     #[test]
+    fn a_long_start_is_no_silence() {
+        let mut memory = Memory::default();
+        let mut look = |second: u64, state, answer| {
+            let broker = Broker {
+                started_ms: Some(NOW),
+                ..active(state, second * 900)
+            };
+            judge_at(NOW + second * 1_000, broker, answer, &mut memory)
+        };
+        for second in 0..300 {
+            look(second, BrokerState::Starting, Answer::Closed);
+        }
+        assert_eq!(
+            look(301, BrokerState::Running, Answer::Silent),
+            AliveState::Busy
+        );
+    }
+
+    #[test]
     fn a_start_that_does_nothing_is_stuck() {
         let mut memory = Memory::default();
         let mut at = |second: u64, answer| {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Answer;
-use crate::protocol::Broker;
+use crate::protocol::{Broker, BrokerState};
 
 /// From this share of one core on, a process group works. An idle broker's timers take 1 to 3 %.
 const WORKING_CPU_PERCENT: u64 = 10;
@@ -24,7 +24,7 @@ pub struct Memory {
 struct Process {
     pid: u32,
     started_ms: u64,
-    /// When it last answered anything; before that, when it was first looked at.
+    /// When it last answered anything, or was not expected to.
     answered_ms: u64,
     /// When it was last seen at work.
     worked_ms: u64,
@@ -70,9 +70,11 @@ impl Memory {
             worked_ms: now_ms,
             reading: None,
         });
-        match answer {
-            Answer::Info(_) | Answer::Odd(_) | Answer::NotReady => process.answered_ms = now_ms,
-            Answer::NotAsked | Answer::Closed | Answer::Silent => {}
+        // A closed port is no silence before it has been open once: a recovery may take long.
+        let is_silent = broker.state == BrokerState::Running
+            && matches!(answer, Answer::Closed | Answer::Silent);
+        if !is_silent {
+            process.answered_ms = now_ms;
         }
         process.note_activity(now_ms, broker);
         self.process = Some(process);
