@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use self::intent::PendingCut;
 use self::intent::{Intent, Phase};
 use self::listing::{ByteCount, Counts};
+use self::log::LogPlan;
 use self::plan::{Plan, Target};
 use crate::boundary;
 use crate::durable;
@@ -81,8 +82,8 @@ pub struct CutReport {
     pub queue_files: u64,
     /// Index files removed: queries by key for their time find nothing.
     pub index_files: u64,
-    /// Whether the timer wheel is rebuilt from its topic; timers that fired already may fire again.
-    pub timer_reset: bool,
+    /// Timers taken out of the timer wheel: those whose messages were removed.
+    pub timers: u64,
 }
 
 impl CutReport {
@@ -127,6 +128,7 @@ impl Store {
                 order.to
             },
             last_ms: boundary.before.map_or(0, |last| last.store_timestamp_ms),
+            timers_from_ms: None,
         };
         self.begin(CutJob::Cut, order, target, end.end)
     }
@@ -152,6 +154,7 @@ impl Store {
             to: end.end,
             log_from: end.tail,
             last_ms: end.last.map_or(0, |last| last.store_timestamp_ms),
+            timers_from_ms: None,
         };
         self.begin(CutJob::Repair, &order, target, end.end)
     }
@@ -199,50 +202,46 @@ impl Store {
         &self,
         job: CutJob,
         order: &CutOrder,
-        target: Target,
+        mut target: Target,
         end_before: u64,
     ) -> Result<CutReport, StoreError> {
+        let segments = Segments::list(&self.layout)?;
+        let log = LogPlan::survey(&segments, target.log_from)?;
+        let mut counts = Counts::default();
+        let mut archive = None;
+        if log.takes_data() {
+            let dir = archive::unused_name(&order.lost_and_found, order.epoch, order.to)?;
+            let mut listing = ByteCount::default();
+            counts = listing::write(&segments, target.log_from, end_before, &mut listing)?;
+            let host = self.host.as_ref();
+            archive::check_space(host, &self.layout.commitlog, &dir, &log, listing.0)?;
+            let first = counts.first_fired_ms.unwrap_or(target.last_ms);
+            target.timers_from_ms = Some(first.min(target.last_ms));
+            archive = Some(dir);
+        }
         let plan = Plan::survey(self, target)?;
-        let mut report = CutReport {
+        let phase = match archive {
+            Some(_) => Phase::Archiving,
+            None => Phase::Archived,
+        };
+        let report = CutReport {
             job,
             to: target.to,
             end_before,
             epoch: order.epoch,
             why: order.why.clone(),
-            bytes: plan
-                .log
+            bytes: log
                 .data_end()
                 .map_or(0, |end| end.saturating_sub(target.log_from)),
-            messages: 0,
-            stray_messages: 0,
-            archive: None,
+            messages: counts.messages,
+            stray_messages: counts.stray_messages,
+            archive,
             queue_files: count(&plan.queues),
             index_files: count(&plan.index),
-            timer_reset: !plan.timer.is_empty(),
+            timers: plan.timer.units,
         };
         if plan.is_empty() {
             return Ok(report);
-        }
-        let mut phase = Phase::Archived;
-        if plan.log.takes_data() {
-            let dir = archive::unused_name(&order.lost_and_found, order.epoch, order.to)?;
-            let mut listing_bytes = ByteCount::default();
-            let segments = Segments::list(&self.layout)?;
-            let Counts {
-                messages,
-                stray_messages,
-            } = listing::write(&segments, target.log_from, end_before, &mut listing_bytes)?;
-            archive::check_space(
-                self.host.as_ref(),
-                &self.layout.commitlog,
-                &dir,
-                &plan.log,
-                listing_bytes.0,
-            )?;
-            report.messages = messages;
-            report.stray_messages = stray_messages;
-            report.archive = Some(dir);
-            phase = Phase::Archiving;
         }
         let intent = Intent::new(self.root(), report, target, phase);
         self.record(&intent)?;
@@ -271,7 +270,7 @@ impl Store {
     fn archive(&self, dir: &Path, target: Target, report: &CutReport) -> Result<(), StoreError> {
         let host = self.host.as_ref();
         let segments = Segments::list(&self.layout)?;
-        let log = log::LogPlan::survey(&segments, target.log_from)?;
+        let log = LogPlan::survey(&segments, target.log_from)?;
         archive::write(
             host,
             dir,

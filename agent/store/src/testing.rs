@@ -219,21 +219,46 @@ impl Writer {
         fs::write(dir.join(name), bytes)
     }
 
-    /// Writes timer files with one record that points at `offset` of the log.
+    /// Writes timer files: one unit per log offset, in files of ten, on two chains for the seconds 2 and 3; and a
+    /// checkpoint that has read everything.
     ///
     /// # Errors
     /// The file system refused.
-    pub fn timer(&self, offset: u64) -> io::Result<()> {
+    pub fn timer(&self, offsets: &[u64]) -> io::Result<()> {
         let root = &self.layout.root;
-        fs::create_dir_all(root.join("timerlog"))?;
-        let mut record = 52_u32.to_be_bytes().to_vec();
-        record.resize(28, 1);
-        record.extend(offset.to_be_bytes());
-        record.resize(52, 1);
-        record.resize(5200, 0);
-        fs::write(root.join("timerlog").join(file_name(0)), record)?;
-        fs::write(root.join("timerwheel"), [1; 320])?;
-        fs::write(root.join("config").join("timercheck"), "{}")
+        let log = root.join("timerlog");
+        fs::create_dir_all(&log)?;
+        let mut slots = [(0, -1_i64, -1_i64); 2];
+        for (index, offset) in offsets.iter().enumerate() {
+            let position = u64_of(index) * 52;
+            let file = sized(&log.join(file_name(position - position % 520)), 520)?;
+            let at = i64::try_from(position).unwrap_or(i64::MAX);
+            let [even, odd] = &mut slots;
+            let (count, first, last) = if index % 2 == 0 { even } else { odd };
+            let mut unit = 52_u32.to_be_bytes().to_vec();
+            unit.extend(last.to_be_bytes());
+            unit.resize(28, 1);
+            unit.extend(offset.to_be_bytes());
+            unit.resize(52, 1);
+            file.write_all_at(&unit, position % 520)?;
+            *count += 1;
+            *last = at;
+            if *first < 0 {
+                *first = at;
+            }
+        }
+        let mut wheel = vec![0; 64];
+        for (second, (count, first, last)) in (2_i64..).zip(slots) {
+            wheel.extend([second, first, last].map(i64::to_be_bytes).concat());
+            wheel.extend(i32::to_be_bytes(count));
+            wheel.extend([0; 4]);
+        }
+        wheel.resize(320, 0);
+        fs::write(root.join("timerwheel"), wheel)?;
+        let mut check = i64::MAX.to_be_bytes().to_vec();
+        check.resize(4096, 0);
+        fs::create_dir_all(root.join("config"))?;
+        fs::write(root.join("config").join("timercheck"), check)
     }
 
     fn queue(&mut self, topic: &str, queue_id: u32) -> (PathBuf, u64) {

@@ -105,6 +105,19 @@ fn the_end_at_a_file_boundary_depends_on_the_next_file() {
 }
 
 #[test]
+fn a_blank_of_another_length_does_not_end_a_file() {
+    let mut lab = Lab::new(0);
+    lab.fill(1000);
+    lab.writer.preallocate(FILE).unwrap();
+    let end = lab.writer.end();
+    let mut blank = 100_u32.to_be_bytes().to_vec();
+    blank.extend([0xCB, 0xD4, 0x31, 0x94]);
+    lab.writer.write(end, &blank).unwrap();
+    let extent = lab.extent();
+    assert_eq!((extent.end, extent.garbage_bytes), (end, 8));
+}
+
+#[test]
 fn a_torn_record_and_stale_bytes_are_beyond_the_end() {
     let mut lab = Lab::new(0);
     lab.fill(6000);

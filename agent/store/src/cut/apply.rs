@@ -7,6 +7,7 @@ use super::archive;
 use super::log::{LogPlan, Tail};
 use super::plan::{Plan, Target};
 use super::queues::QueueChange;
+use super::timer::{self, TimerPlan};
 use crate::durable;
 use crate::error::{At, StoreError, unsupported};
 use crate::sparse;
@@ -37,10 +38,7 @@ impl Store {
             let temp = self.ha.path().join(".epochs.tmp");
             durable::replace(&path, &temp, text.as_bytes()).at("write", &path)?;
         }
-        for path in &plan.timer {
-            self.remove("remove timer file", path)?;
-        }
-        Ok(())
+        self.apply_timer(&plan.timer)
     }
 
     fn apply_log(&self, log: &LogPlan, archive: Option<&Path>) -> Result<(), StoreError> {
@@ -67,6 +65,29 @@ impl Store {
             durable::sync_dir(&self.layout.commitlog).at("sync", &self.layout.commitlog)?;
         }
         Ok(())
+    }
+
+    /// The timer log goes last: while it is there, a resumed cut finds the same work again.
+    fn apply_timer(&self, plan: &TimerPlan) -> Result<(), StoreError> {
+        if let Some(ms) = plan.read_again_from_ms {
+            let path = timer::check_file(self.root());
+            self.step("set back timers", &path)?;
+            let bytes = ms.to_be_bytes();
+            timer::patch(&path, [(0, bytes.as_slice())].into_iter()).at("write", &path)?;
+        }
+        if !plan.slots.is_empty() {
+            let path = timer::wheel_file(self.root());
+            self.step("shorten timer slots", &path)?;
+            let slots = plan.slots.iter().map(|(at, slot)| (*at, slot.as_slice()));
+            timer::patch(&path, slots).at("write", &path)?;
+        }
+        for path in plan.snapshots.iter().chain(&plan.remove) {
+            self.remove("remove timer file", path)?;
+        }
+        match &plan.zero {
+            Some((path, from)) => self.zero("zero timers", path, *from),
+            None => Ok(()),
+        }
     }
 
     fn apply_queue(&self, change: &QueueChange) -> Result<(), StoreError> {

@@ -43,6 +43,7 @@ pub(crate) struct Intent {
     phase: Phase,
     log_from: u64,
     last_store_timestamp_ms: i64,
+    timers_from_ms: Option<i64>,
     /// Its archive is relative to the store's root where it lies below it: the volume may be mounted elsewhere when
     /// the cut is resumed.
     report: CutReport,
@@ -56,6 +57,7 @@ impl Intent {
             phase,
             log_from: target.log_from,
             last_store_timestamp_ms: target.last_ms,
+            timers_from_ms: target.timers_from_ms,
             report,
         }
     }
@@ -89,6 +91,7 @@ impl Intent {
             to: self.report.to,
             log_from: self.log_from,
             last_ms: self.last_store_timestamp_ms,
+            timers_from_ms: self.timers_from_ms,
         }
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Counts {
     pub(crate) messages: u64,
     /// Whole records found beyond it.
     pub(crate) stray_messages: u64,
+    /// Earliest due time in ms of the timers whose delivered copies are listed.
+    pub(crate) first_fired_ms: Option<i64>,
 }
 
 /// One message of the listing. Read by tools, so names and units are fixed.
@@ -105,6 +107,10 @@ impl<W: Write> Listing<'_, W> {
     }
 
     fn message(&mut self, record: &Record<'_>) -> io::Result<()> {
+        if let Some(due_ms) = fired_at(record) {
+            let first = self.counts.first_fired_ms.unwrap_or(due_ms);
+            self.counts.first_fired_ms = Some(first.min(due_ms));
+        }
         let stray = record.physical_offset >= self.end_before;
         if stray {
             self.counts.stray_messages += 1;
@@ -156,6 +162,13 @@ impl<W: Write> Listing<'_, W> {
         serde_json::to_writer(&mut *self.out, line)?;
         self.out.write_all(b"\n")
     }
+}
+
+/// When a timer was due, if this record is its delivered copy: 5.x keeps that as a property and notes when it took the
+/// message off the wheel.
+fn fired_at(record: &Record<'_>) -> Option<i64> {
+    record.property("TIMER_DEQUEUE_MS")?;
+    record.property("TIMER_OUT_MS")?.parse().ok()
 }
 
 /// The next place in the file, from `from` on, where a head says that it belongs right there.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::log::LogPlan;
 use super::queues::QueueChange;
-use super::{epoch_file, index, queues, timer};
+use super::timer::TimerPlan;
+use super::{epoch_file, index, queues};
 use crate::checkpoint::Checkpoint;
 use crate::error::StoreError;
 use crate::segments::Segments;
@@ -19,6 +20,8 @@ pub(crate) struct Target {
     pub(crate) log_from: u64,
     /// Store timestamp of the last record that stays, in ms; 0 if none does.
     pub(crate) last_ms: i64,
+    /// Due time in ms from which timers may have lost their delivered copies; `None` if no log byte goes.
+    pub(crate) timers_from_ms: Option<i64>,
 }
 
 /// What is not yet as it has to be. Empty: nothing to do.
@@ -28,7 +31,7 @@ pub(crate) struct Plan {
     pub(crate) queues: Vec<QueueChange>,
     pub(crate) index: Vec<PathBuf>,
     pub(crate) checkpoint: Option<Checkpoint>,
-    pub(crate) timer: Vec<PathBuf>,
+    pub(crate) timer: TimerPlan,
     /// New content of the epoch file.
     pub(crate) epochs: Option<String>,
     /// A backup of the epoch file that would bring dropped epochs back.
@@ -49,7 +52,7 @@ impl Plan {
                 .map(|now| (now, now.lowered(target.to, target.last_ms)))
                 .filter(|(now, lowered)| now != lowered)
                 .map(|(_, lowered)| lowered),
-            timer: timer::survey(root, target.to)?,
+            timer: TimerPlan::survey(root, target)?,
             epochs: epoch_file::trimmed(&store.path("epochFileCheckpoint"), target.to)?,
             epochs_backup: epoch_file::has_stale_backup(&backup, target.to).then_some(backup),
         })

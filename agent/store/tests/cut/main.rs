@@ -1,211 +1,19 @@
 //! Cuts of synthetic stores: what they remove, what they keep, and that they survive being killed anywhere.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use std::collections::BTreeMap;
+mod lab;
+
 use std::fs;
-use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use store::testing::{Message, Writer, file_name};
-use store::{CutJob, CutOrder, CutReport, Host, Layout, Store, StoreError};
+use store::testing::file_name;
+use store::{CutJob, CutReport, Store, StoreError};
 
-const FILE: u64 = 4096;
-
-/// A machine with a disk of any size that dies before a given step.
-struct Fake {
-    free: AtomicU64,
-    dies_before: AtomicUsize,
-    steps: Mutex<Vec<String>>,
-}
-
-impl Fake {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            free: AtomicU64::new(u64::MAX),
-            dies_before: AtomicUsize::new(usize::MAX),
-            steps: Mutex::new(Vec::new()),
-        })
-    }
-
-    fn steps(&self) -> Vec<String> {
-        self.steps.lock().unwrap().clone()
-    }
-}
-
-impl Host for Fake {
-    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.free.load(Ordering::Relaxed))
-    }
-
-    fn step(&self, what: &str, path: &Path) -> io::Result<()> {
-        let mut steps = self.steps.lock().unwrap();
-        if steps.len() >= self.dies_before.load(Ordering::Relaxed) {
-            return Err(io::Error::other("power lost"));
-        }
-        steps.push(format!("{what} {}", path.display()));
-        Ok(())
-    }
-}
-
-/// A store with everything a cut touches: several files, several queues, stale bytes, index, timers, epochs.
-struct Lab {
-    _dir: tempfile::TempDir,
-    layout: Layout,
-    records: Vec<u64>,
-    end: u64,
-}
-
-impl Lab {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(&dir.path().join("store"), FILE, 200);
-        let mut writer = Writer::create(&layout, FILE).unwrap();
-        for index in 0..60_u32 {
-            let len = 100 + usize::try_from(index).unwrap() % 300;
-            let topic = ["orders", "stock"][usize::try_from(index % 2).unwrap()];
-            let mut message = Message::new(topic, index % 3, len)
-                .with("KEYS", &format!("key{index}"))
-                .with("TAGS", "red")
-                .with("UNIQ_KEY", &format!("ID{index}"));
-            message.store_timestamp_ms += i64::from(index);
-            writer.append(&message).unwrap();
-        }
-        let end = writer.end();
-        writer
-            .write(end, &Message::new("torn", 0, 300).encode(end, 0)[..50])
-            .unwrap();
-        writer
-            .write(
-                end + 100,
-                &Message::new("stray", 0, 20).encode(end + 100, 0),
-            )
-            .unwrap();
-        writer.preallocate(end - end % FILE + FILE).unwrap();
-        writer.checkpoint(1_700_000_000_050, 77, end).unwrap();
-        writer
-            .index("20260101000000000", FILE, writer.records()[5])
-            .unwrap();
-        writer
-            .index("20260101000000001", FILE, writer.records()[55])
-            .unwrap();
-        writer.timer(writer.records()[40]).unwrap();
-        let epochs = format!("3\n0\n1-0\n2-{}\n3-{}\n", FILE + 7, writer.records()[50]);
-        fs::write(layout.root.join("epochFileCheckpoint"), &epochs).unwrap();
-        fs::write(layout.root.join("epochFileCheckpoint.bak"), &epochs).unwrap();
-        Self {
-            _dir: dir,
-            records: writer.records().to_vec(),
-            layout,
-            end,
-        }
-    }
-
-    fn store(&self) -> Store {
-        Store::open(self.layout.clone()).unwrap()
-    }
-
-    fn on(&self, host: &Arc<Fake>) -> Store {
-        Store::open_on(self.layout.clone(), Arc::clone(host) as Arc<dyn Host>).unwrap()
-    }
-
-    fn order(&self, to: u64) -> CutOrder {
-        CutOrder {
-            to,
-            epoch: 9,
-            why: "longer than the group's log".to_owned(),
-            lost_and_found: self.store().lost_and_found(),
-        }
-    }
-
-    fn cut(&self, to: u64) -> CutReport {
-        let store = self.store();
-        let lock = store.lock().unwrap();
-        store.cut(&lock, &self.order(to)).unwrap()
-    }
-
-    /// Every file with its length and checksum, so that a difference can be read.
-    fn sums(&self) -> BTreeMap<PathBuf, (usize, u32)> {
-        let sum = |bytes: Vec<u8>| (bytes.len(), crc32fast::hash(&bytes));
-        let tree = self.tree().into_iter();
-        tree.map(|(path, bytes)| (path, sum(bytes))).collect()
-    }
-
-    /// Every file but the lock with its content.
-    fn tree(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut tree = BTreeMap::new();
-        let mut folders = vec![self.layout.root.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.ends_with("ha/lock") {
-                    continue;
-                }
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    let name = path.strip_prefix(&self.layout.root).unwrap();
-                    let text = fs::read(&path).unwrap();
-                    // Reports name the temporary folder of this test.
-                    let text = match String::from_utf8(text) {
-                        Ok(text) => text
-                            .replace(self.layout.root.to_str().unwrap(), "ROOT")
-                            .into_bytes(),
-                        Err(bytes) => bytes.into_bytes(),
-                    };
-                    tree.insert(name.to_owned(), text);
-                }
-            }
-        }
-        tree
-    }
-
-    /// The log's bytes, archived ones put back in their places.
-    fn log_with_archive(&self, archive: &Path) -> Vec<u8> {
-        let mut log = vec![0; usize::try_from(8 * FILE).unwrap()];
-        let mut put = |path: &Path| {
-            let at: usize = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
-            for (place, byte) in log[at..].iter_mut().zip(fs::read(path).unwrap()) {
-                if byte != 0 {
-                    *place = byte;
-                }
-            }
-        };
-        for dir in [self.layout.commitlog.clone(), archive.join("commitlog")] {
-            for entry in fs::read_dir(dir).unwrap() {
-                put(&entry.unwrap().path());
-            }
-        }
-        log
-    }
-}
-
-/// Log offsets of all units in the consume queues.
-fn units(layout: &Layout) -> Vec<u64> {
-    let mut units = Vec::new();
-    for topic in fs::read_dir(layout.root.join("consumequeue")).unwrap() {
-        for queue in fs::read_dir(topic.unwrap().path()).unwrap() {
-            for file in fs::read_dir(queue.unwrap().path()).unwrap() {
-                let bytes = fs::read(file.unwrap().path()).unwrap();
-                assert_eq!(bytes.len(), 200);
-                for unit in bytes.as_chunks::<20>().0 {
-                    if unit.iter().any(|b| *b != 0) {
-                        units.push(u64::from_be_bytes(*unit.first_chunk().unwrap()));
-                    }
-                }
-            }
-        }
-    }
-    units.sort_unstable();
-    units
-}
+use self::lab::{FILE, Fake, Lab, units};
 
 #[test]
 fn a_cut_leaves_exactly_the_prefix() {
-    for index in [59, 41, 40, 20, 1, 0] {
+    for index in [59, 55, 41, 40, 20, 1, 0] {
         let lab = Lab::new();
         let to = lab.records[index];
         let before = lab.tree();
@@ -217,7 +25,8 @@ fn a_cut_leaves_exactly_the_prefix() {
         assert_eq!((report.to, report.end_before), (to, lab.end));
         assert_eq!(report.messages, u64::try_from(60 - index).unwrap());
         assert_eq!(report.stray_messages, 1);
-        assert_eq!(report.timer_reset, index <= 40);
+        let kept = index.div_ceil(4);
+        assert_eq!(report.timers, u64::try_from(15 - kept).unwrap());
         assert_eq!(
             report.index_files,
             [5, 55].iter().filter(|last| **last >= index).count() as u64
@@ -319,16 +128,20 @@ fn derived_files_follow_the_cut() {
     assert_eq!(numbers("checkpoint"), [ms, ms, ms, 77, to]);
     let epochs = fs::read_to_string(lab.layout.root.join("epochFileCheckpoint")).unwrap();
     assert!(epochs.starts_with("2\n") && epochs.ends_with(&format!("1-0\n2-{}\n", FILE + 7)));
-    for gone in [
-        "epochFileCheckpoint.bak",
-        "timerwheel",
-        "timerlog",
-        "config/timercheck",
-        "index/20260101000000001",
-    ] {
+    for gone in ["epochFileCheckpoint.bak", "index/20260101000000001"] {
         assert!(!lab.layout.root.join(gone).exists(), "{gone}");
     }
     assert!(lab.layout.root.join("index/20260101000000000").exists());
+    // Timers are read again from the second of the earliest one whose delivered copy went, or else from that of the last
+    // message that stays.
+    let read_from = |lab: &Lab| {
+        let check = fs::read(lab.layout.root.join("config/timercheck")).unwrap();
+        i64::from_be_bytes(*check.first_chunk().unwrap())
+    };
+    assert_eq!(read_from(&lab), 1_699_999_997_000);
+    let later = Lab::new();
+    later.cut(later.records[50]);
+    assert_eq!(read_from(&later), 1_700_000_000_000);
 }
 
 #[test]
@@ -398,7 +211,7 @@ fn repairs_take_only_what_lies_beyond() {
         (report.to, report.messages, report.stray_messages),
         (lab.end, 0, 1)
     );
-    assert!(report.bytes > 100 && !report.timer_reset && report.queue_files == 0);
+    assert!(report.bytes > 100 && report.timers == 0 && report.queue_files == 0);
     assert_eq!(units(&lab.layout), lab.records);
     let extent = store.extent().unwrap();
     assert_eq!((extent.end, extent.garbage_bytes), (lab.end, 0));
@@ -456,88 +269,6 @@ fn a_cut_killed_before_any_step_is_finished_to_the_same_tree() {
 #[test]
 fn a_repair_killed_before_any_step_is_finished_to_the_same_tree() {
     killed_everywhere(&|store, _| store.repair_tail(&store.lock().unwrap(), 9));
-}
-
-/// Names the store and the step at which the child of the next test stops.
-const CHILD: &str = "STORE_TEST_CHILD";
-
-#[test]
-fn a_cut_killed_by_the_system_is_finished_to_the_same_tree() {
-    let to = Lab::new().records[8];
-    let whole = Lab::new();
-    let host = Fake::new();
-    let store = whole.on(&host);
-    store.cut(&store.lock().unwrap(), &whole.order(to)).unwrap();
-    let steps = host.steps().len();
-    for stops_before in [2, 5, steps / 2, steps - 2] {
-        let lab = Lab::new();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "child_of_the_kill_test",
-                "--ignored",
-                "--nocapture",
-            ])
-            .env(
-                CHILD,
-                format!("{} {to} {stops_before}", lab.layout.root.display()),
-            )
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Ends without that line if the child ends, so this cannot wait for ever.
-        let reached = lines
-            .map(Result::unwrap)
-            .any(|line| line.contains("REACHED"));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(reached, "step {stops_before} of {steps}");
-        let store = lab.store();
-        store.resume_cut(&store.lock().unwrap()).unwrap().unwrap();
-        assert_eq!(
-            lab.sums(),
-            whole.sums(),
-            "killed at step {stops_before} of {steps}"
-        );
-    }
-}
-
-#[test]
-#[ignore = "run by the test above in a process of its own"]
-fn child_of_the_kill_test() {
-    struct Stop {
-        left: AtomicUsize,
-    }
-    impl Host for Stop {
-        fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-            Ok(u64::MAX)
-        }
-        fn step(&self, _: &str, _: &Path) -> io::Result<()> {
-            if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
-                println!("REACHED");
-                // Wait to be killed; give up if nobody does.
-                std::thread::sleep(Duration::from_secs(60));
-            }
-            Ok(())
-        }
-    }
-    let Ok(orders) = std::env::var(CHILD) else {
-        return;
-    };
-    let [root, to, stops_before] = orders.split(' ').collect::<Vec<_>>()[..] else {
-        panic!("{orders}");
-    };
-    let layout = Layout::new(Path::new(root), FILE, 200);
-    let left = AtomicUsize::new(stops_before.parse().unwrap());
-    let store = Store::open_on(layout, Arc::new(Stop { left })).unwrap();
-    let order = CutOrder {
-        to: to.parse().unwrap(),
-        epoch: 9,
-        why: "longer than the group's log".to_owned(),
-        lost_and_found: store.lost_and_found(),
-    };
-    let _ = store.cut(&store.lock().unwrap(), &order);
 }
 
 fn killed_everywhere(work: &dyn Fn(&Store, &Lab) -> Result<CutReport, StoreError>) {
