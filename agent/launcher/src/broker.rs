@@ -16,7 +16,7 @@ use crate::{
     guard::Guard,
     journal::Journal,
     orders::Reign,
-    port,
+    port::PortWatch,
     protocol::{Broker, BrokerEnd, BrokerState, EndReason},
 };
 
@@ -61,6 +61,7 @@ struct Alive {
     course: Course,
     first: Option<Exit>,
     meter: ActivityMeter,
+    port: PortWatch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,12 +150,14 @@ impl Life {
             listen_port,
         };
         let meter = ActivityMeter::new(group);
+        let port = PortWatch::new(group, listen_port);
         self.state = State::Alive(Box::new(Alive {
             past,
             group,
             course: Course::Going,
             first: None,
             meter,
+            port,
         }));
         self.changes += 1;
     }
@@ -282,7 +285,7 @@ impl Life {
             return;
         };
         let is_looking = alive.past.running_ms.is_none() && alive.course == Course::Going;
-        if is_looking && port::is_open(alive.group, alive.past.listen_port) {
+        if is_looking && alive.port.look(hands.now_ms) {
             alive.past.running_ms = Some(hands.now_ms);
             let after = hands.now_ms.saturating_sub(alive.past.started_ms);
             hands.journal.say(format_args!(
