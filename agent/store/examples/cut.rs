@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let lock = store.lock()?;
     let report = match what.as_str() {
         "resume" => store.resume_cut(&lock)?,
-        "repair" => Some(store.repair_tail(&lock, 1)?),
+        "repair" => Some(store.repair_tail(&lock, 1, None)?),
         offset => Some(store.cut(
             &lock,
             &CutOrder {

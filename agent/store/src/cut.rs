@@ -29,7 +29,7 @@ use self::plan::{Plan, Target};
 use crate::boundary;
 use crate::durable;
 use crate::error::{At, StoreError};
-use crate::extent;
+use crate::extent::{self, LastRecord};
 use crate::lock::StoreLock;
 use crate::segments::Segments;
 use crate::store::Store;
@@ -105,7 +105,7 @@ impl Store {
         self.check_lock(lock)?;
         self.refuse_pending()?;
         let segments = Segments::list(&self.layout)?;
-        let end = extent::find_end(&segments, self.careful_start()?)?;
+        let end = extent::find_end(&segments, self.start_from(None)?)?;
         if order.to < segments.min() || order.to > end.end {
             return Err(StoreError::OutOfRange {
                 asked: order.to,
@@ -137,13 +137,21 @@ impl Store {
     /// that point beyond are put right. To be run before every start of a broker after an unclean end, on winners
     /// too (safety H27). A no-op where nothing lies beyond.
     ///
+    /// `hint` is the last record of an earlier walk of this boot, as in [`Store::extent_after`]: on the way to a
+    /// promotion it saves walking the log twice.
+    ///
     /// # Errors
     /// As [`Store::cut`].
-    pub fn repair_tail(&self, lock: &StoreLock, epoch: u64) -> Result<CutReport, StoreError> {
+    pub fn repair_tail(
+        &self,
+        lock: &StoreLock,
+        epoch: u64,
+        hint: Option<LastRecord>,
+    ) -> Result<CutReport, StoreError> {
         self.check_lock(lock)?;
         self.refuse_pending()?;
         let segments = Segments::list(&self.layout)?;
-        let end = extent::find_end(&segments, self.careful_start()?)?;
+        let end = extent::find_end(&segments, self.start_from(hint)?)?;
         let order = CutOrder {
             to: end.end,
             epoch,

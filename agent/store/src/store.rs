@@ -107,7 +107,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::PendingCut`] until a begun cut is resumed; else as [`Store::open`].
     pub fn extent(&self) -> Result<Extent, StoreError> {
-        self.extent_from(self.careful_start()?)
+        self.extent_from(self.start_from(None)?)
     }
 
     /// As [`Store::extent`], but walks only from a record that an earlier walk of this boot saw. If that record no
@@ -116,13 +116,7 @@ impl Store {
     /// # Errors
     /// As [`Store::extent`].
     pub fn extent_after(&self, hint: LastRecord) -> Result<Extent, StoreError> {
-        let segments = Segments::list(&self.layout)?;
-        let still_there = extent::is_there(&segments, hint)?;
-        if still_there {
-            self.extent_from(WalkFrom::Last(hint))
-        } else {
-            self.extent()
-        }
+        self.extent_from(self.start_from(Some(hint))?)
     }
 
     /// The last record boundary at or below `x`: what a log may be cut to. Walks the file that holds `x`.
@@ -170,7 +164,13 @@ impl Store {
         self.layout.root.join(name)
     }
 
-    pub(crate) fn careful_start(&self) -> Result<WalkFrom, StoreError> {
+    /// Where a walk starts: at the hint if that record still stands there, else as early as it has to.
+    pub(crate) fn start_from(&self, hint: Option<LastRecord>) -> Result<WalkFrom, StoreError> {
+        if let Some(hint) = hint
+            && extent::is_there(&Segments::list(&self.layout)?, hint)?
+        {
+            return Ok(WalkFrom::Last(hint));
+        }
         if !self.unclean() {
             return Ok(WalkFrom::NewestData);
         }

@@ -128,7 +128,7 @@ fn derived_files_of_real_brokers_are_understood() {
     for version in VERSIONS {
         let golden = Golden::new(version);
         let store = golden.store();
-        let nothing = store.repair_tail(&store.lock().unwrap(), 1).unwrap();
+        let nothing = store.repair_tail(&store.lock().unwrap(), 1, None).unwrap();
         assert_eq!(
             (nothing.queue_files, nothing.index_files),
             (0, 0),

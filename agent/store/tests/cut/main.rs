@@ -205,7 +205,7 @@ fn repairs_take_only_what_lies_beyond() {
     let lab = Lab::new();
     let store = lab.store();
     let lock = store.lock().unwrap();
-    let report = store.repair_tail(&lock, 4).unwrap();
+    let report = store.repair_tail(&lock, 4, None).unwrap();
     assert_eq!(report.job, CutJob::Repair);
     assert_eq!(
         (report.to, report.messages, report.stray_messages),
@@ -217,7 +217,7 @@ fn repairs_take_only_what_lies_beyond() {
     assert_eq!((extent.end, extent.garbage_bytes), (lab.end, 0));
 
     let before = lab.sums();
-    let again = store.repair_tail(&lock, 5).unwrap();
+    let again = store.repair_tail(&lock, 5, extent.last).unwrap();
     assert!(!again.removed_bytes() && again.archive.is_none());
     assert_eq!(lab.sums(), before, "nothing beyond: nothing to do");
 }
@@ -234,7 +234,7 @@ fn an_unclean_end_also_loses_queue_units_that_point_beyond() {
     bytes[at..at + 20].fill(0);
     fs::write(&path, bytes).unwrap();
     let store = lab.store();
-    let report = store.repair_tail(&store.lock().unwrap(), 4).unwrap();
+    let report = store.repair_tail(&store.lock().unwrap(), 4, None).unwrap();
     assert_eq!(report.to, hole);
     // The messages behind the hole are in nobody's log any more, but in the archive.
     assert_eq!((report.messages, report.stray_messages), (0, 10));
@@ -268,7 +268,7 @@ fn a_cut_killed_before_any_step_is_finished_to_the_same_tree() {
 
 #[test]
 fn a_repair_killed_before_any_step_is_finished_to_the_same_tree() {
-    killed_everywhere(&|store, _| store.repair_tail(&store.lock().unwrap(), 9));
+    killed_everywhere(&|store, _| store.repair_tail(&store.lock().unwrap(), 9, None));
 }
 
 fn killed_everywhere(work: &dyn Fn(&Store, &Lab) -> Result<CutReport, StoreError>) {
