@@ -30,8 +30,10 @@ use nix::sys::signal::Signal;
 
 /// Follows a watch until the broker has ended.
 fn watch_to_end(watch: &mut Client) -> Status {
+    let deadline_ms = boottime_ms() + 30_000;
     loop {
         let status = watch.next_push(LIMIT).unwrap();
+        assert!(boottime_ms() < deadline_ms, "no end within 30 s");
         if status.broker.state == BrokerState::Ended {
             return status;
         }
@@ -336,7 +338,7 @@ fn a_death_is_pushed_within_50_ms() {
         let from = boottime_ms();
         tree.signal(2, Signal::SIGKILL);
         let status = watch_to_end(&mut watch);
-        took.push(boottime_ms() - from);
+        let pushed = boottime_ms() - from;
         let end = status.broker.last_end.unwrap();
         assert_eq!(
             (end.why, end.code, end.term.epoch),
@@ -344,11 +346,18 @@ fn a_death_is_pushed_within_50_ms() {
         );
         // It is not started again: the agent decides.
         assert_eq!(tree.living(), 0);
+        // What this machine needs just now for a child's start and end.
+        let from = boottime_ms();
+        std::process::Command::new("true").status().unwrap();
+        took.push((pushed, boottime_ms() - from));
     }
-    took.sort_unstable();
-    println!("pushed after {took:?} ms");
-    // The best: on a busy machine others may be late. The figure itself is for the benchmark.
-    assert!(took[0] <= 50, "{took:?} ms");
+    println!("(pushed after, start and end of a process) in ms: {took:?}");
+    // One of five: others may be late on a busy machine. The figure itself is for the benchmark.
+    assert!(
+        took.iter()
+            .any(|(pushed, control)| *pushed <= 50 + 3 * control),
+        "{took:?}"
+    );
 }
 
 #[test]
@@ -601,6 +610,7 @@ fn running_means_that_its_own_port_is_open() {
     fs::write(lab.path("go"), "").unwrap();
     let running = loop {
         let status = watch.next_push(LIMIT).unwrap();
+        assert_ne!(status.broker.state, BrokerState::Ended);
         if status.broker.state == BrokerState::Running {
             break status;
         }
@@ -617,7 +627,8 @@ fn a_listener() {
     let port = Conf::read(conf.as_ref()).unwrap().listen_port();
     wait_until("the word to go", || fs::exists("go").unwrap());
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let _ = listener.accept();
+    // For ever: the launcher's own look at the port is the first to connect.
+    listener.incoming().for_each(drop);
 }
 
 #[test]
