@@ -221,10 +221,26 @@ impl Keeper {
     pub fn run(&self, job: &Job, others: &dyn CrcSource) -> Result<(), VolumeError> {
         let mut work = self.work();
         let done = self.work_on(&mut work, job, others);
-        if let (Err(_), Job::Examine) = (&done, job) {
-            self.seen.send_replace(Reading::Unknown);
+        if done.is_err() {
+            self.after_failure(&mut work, job);
         }
         done
+    }
+
+    /// A job that failed half-way may have left a cut to be finished, and a walk that is no longer true.
+    fn after_failure(&self, work: &mut Work, job: &Job) {
+        if matches!(job, Job::Examine) {
+            self.seen.send_replace(Reading::Unknown);
+            return;
+        }
+        let store = Store::open(self.layout.clone());
+        if let Ok(Some(pending)) = store.and_then(|store| store.pending_cut()) {
+            work.walked = Walked {
+                pending_cut: Some(Offset::new(pending.to)),
+                ..Walked::default()
+            };
+            self.show(work);
+        }
     }
 
     /// A broker is about to be started: what it will change is forgotten, on the disk too. Blocks.
@@ -309,8 +325,10 @@ impl Keeper {
             return Ok(());
         };
         self.is_ours(identity)?;
-        self.open(work)?;
+        let store = self.open(work)?;
         work.files = files;
+        // A cut that a dead predecessor began comes before anything else: no end is fixed on a half-cut log.
+        work.walked.pending_cut = store.pending_cut()?.map(|pending| Offset::new(pending.to));
         self.show(work);
         Ok(())
     }
@@ -514,7 +532,7 @@ impl Keeper {
     ) -> Result<(), VolumeError> {
         let found = self.walk(work, store)?.end;
         stands("repair", found, end)?;
-        let report = store.repair_tail(self.lock(work)?, term.epoch.get())?;
+        let report = store.repair_tail(self.lock(work)?, term.epoch.get(), work.hint)?;
         if report.removed_bytes() {
             warn!(
                 ?report,
