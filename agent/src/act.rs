@@ -1,11 +1,11 @@
 //! Action: what is done to the world, and nothing decided on it.
 
 pub mod event;
+pub mod gate;
 pub mod label;
+pub mod launcher;
 pub mod lease;
 pub mod report;
-pub mod gate;
-pub mod launcher;
 pub mod route;
 pub mod upstream;
 pub mod volume;

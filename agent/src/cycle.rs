@@ -13,7 +13,7 @@ use std::time::Duration;
 use agent_core::decide::decide;
 use agent_core::observation::{Observation, Process};
 use agent_core::report::{Report, Role};
-use agent_core::{Boot, Decision, Nonce, Reason, State, Tick};
+use agent_core::{Boot, Decision, Epoch, Nonce, Reason, State, Tick};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::info;
@@ -62,6 +62,8 @@ pub struct Cycle {
     pub clock: Clock,
     /// How long the stages of a transition took.
     pub stages: Stages,
+    /// The reason and the highest epoch of the last log line.
+    pub told: Option<(Reason, Epoch)>,
 }
 
 impl Cycle {
@@ -157,6 +159,10 @@ impl Cycle {
         };
         if self.shown.history.note(moment, tick, self.clock.wall()) {
             metrics.decisions.with_label_values(&[reason.word()]).inc();
+        }
+        // A step's own waiting is no change of state.
+        let passing = matches!(reason, Reason::JobRunning | Reason::WriteUnsettled);
+        if !passing && self.told.replace((reason, epoch)) != Some((reason, epoch)) {
             info!(%reason, %epoch, "{}", reason.sentence());
         }
     }

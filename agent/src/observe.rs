@@ -1,9 +1,9 @@
 //! Observation: what is read of the world, and nothing decided on it.
 
+pub mod broker;
+pub mod launcher;
 pub mod lease;
 pub(crate) mod objects;
 pub mod pod;
 pub mod reports;
-pub mod broker;
-pub mod launcher;
 pub mod volume;

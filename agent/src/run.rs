@@ -395,6 +395,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         outcomes,
         clock,
         stages: Stages::default(),
+        told: None,
     };
     supervise(tasks, cycle, &stopping).await?;
     finish(keeper).await;

@@ -5,6 +5,7 @@
 //! broker.conf, so that they cannot contradict it.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::fs;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
@@ -316,7 +317,7 @@ impl Settings {
         Ok(Self {
             base_conf,
             conf_out: absolute(conf_out)?,
-            pod_uid: uid(pod_uid.unwrap_or_else(|| member.as_str().to_owned()))?,
+            pod_uid: uid(pod_uid.as_deref().unwrap_or(member.as_str()))?,
             member,
             expected,
             zone: Zone::new(zone),
@@ -354,7 +355,7 @@ impl Settings {
     }
 }
 
-fn refuse(flag: &'static str, value: impl ToString, reason: &'static str) -> SettingsError {
+fn refuse(flag: &'static str, value: impl Display, reason: &'static str) -> SettingsError {
     SettingsError::Value {
         flag,
         value: value.to_string(),
@@ -403,7 +404,7 @@ fn named(flag: &'static str, value: String) -> Result<String, SettingsError> {
 }
 
 /// The first part of an instance (safety H1), so it may hold no dot.
-fn uid(value: String) -> Result<String, SettingsError> {
+fn uid(value: &str) -> Result<String, SettingsError> {
     let value = value.replace('.', "-");
     let ok = !value.is_empty()
         && value.len() <= 128

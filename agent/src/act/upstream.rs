@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use launcher::protocol::BrokerState;
 use remoting::calls::SetHaMaster;
-use remoting::code::ResponseCode;
 use remoting::{CallError, Client, ClientOptions, LogOffset};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -72,14 +71,8 @@ async fn tell(
         flush_offset: LogOffset::new(0),
     };
     match client.ask(&call).await {
-        Err(error) if is_unsupported(&error) => Ok(()),
+        // 4.9 does not know 906 and needs none.
+        Err(error) if error.is_unsupported() => Ok(()),
         other => other,
     }
-}
-
-/// 4.9 does not know 906 and needs none.
-fn is_unsupported(error: &CallError) -> bool {
-    error
-        .refusal()
-        .is_some_and(|(code, _)| code == ResponseCode::REQUEST_CODE_NOT_SUPPORTED)
 }

@@ -13,7 +13,6 @@ use agent_core::report::Role;
 use agent_core::{Offset, Tick};
 use launcher::protocol::BrokerState;
 use remoting::calls::{BrokerConfig, BrokerRole, GetBrokerConfig, GetHaInfo, GetRuntimeInfo};
-use remoting::code::ResponseCode;
 use remoting::{CallError, Client, ClientOptions};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -141,22 +140,19 @@ enum Recovered {
 #[derive(Debug, thiserror::Error)]
 enum ProbeError {
     #[error(transparent)]
-    Call(#[from] CallError),
+    Call(Box<CallError>),
     #[error("read the broker's configuration: no role in it")]
     NoRole,
-    #[error(
-        "the broker at {address} is {found_cluster}/{found_name}, this member belongs to {cluster}/{name}: \
-         another process listens on our port; give this broker its own listenPort"
-    )]
-    Stranger {
-        address: SocketAddr,
-        cluster: String,
-        name: String,
-        found_cluster: String,
-        found_name: String,
-    },
+    #[error("{0}")]
+    Stranger(String),
     #[error("an order to the gate came in between")]
     Overtaken,
+}
+
+impl From<CallError> for ProbeError {
+    fn from(error: CallError) -> Self {
+        Self::Call(Box::new(error))
+    }
 }
 
 /// Keeps `seen` up to date for ever.
@@ -191,7 +187,7 @@ pub async fn watch_broker(
                             seen.version = Some(version);
                         });
                     }
-                    Ok(Err(problem)) => probe.failed(session, problem, &seen, &mut told_stranger),
+                    Ok(Err(problem)) => probe.failed(session, &problem, &seen, &mut told_stranger),
                     Err(_) => session.client = None,
                 }
             }
@@ -251,25 +247,27 @@ impl Probe {
     fn failed(
         &self,
         session: &mut Session,
-        problem: ProbeError,
+        problem: &ProbeError,
         seen: &watch::Sender<BrokerSeen>,
         told_stranger: &mut bool,
     ) {
         match problem {
-            ProbeError::Stranger { .. } => {
+            ProbeError::Stranger(_) => {
                 session.client = None;
                 seen.send_modify(|seen| seen.reading = Reading::Unknown);
                 if !std::mem::replace(told_stranger, true) {
                     error!("{problem}");
                 }
             }
-            // The broker answered: the connection is sound.
-            ProbeError::Call(CallError::Answer { .. }) | ProbeError::Overtaken => {
-                debug!(error = %crate::error_chain(&problem), "broker not read");
+            ProbeError::Call(call) => {
+                // A broker that answered has a sound connection.
+                if !matches!(**call, CallError::Answer { .. }) {
+                    session.client = None;
+                }
+                debug!(error = %crate::error_chain(problem), "broker not read");
             }
-            ProbeError::Call(_) | ProbeError::NoRole => {
-                session.client = None;
-                debug!(error = %crate::error_chain(&problem), "broker not read");
+            ProbeError::Overtaken | ProbeError::NoRole => {
+                debug!(error = %crate::error_chain(problem), "broker not read");
             }
         }
     }
@@ -346,13 +344,11 @@ impl Probe {
         if cluster == self.cluster && name == self.broker_name {
             return Ok(());
         }
-        Err(ProbeError::Stranger {
-            address: self.address,
-            cluster: self.cluster.clone(),
-            name: self.broker_name.clone(),
-            found_cluster: cluster.to_owned(),
-            found_name: name.to_owned(),
-        })
+        Err(ProbeError::Stranger(format!(
+            "the broker at {} is {cluster}/{name}, this member belongs to {}/{}: another process listens on our port; \
+             give this broker its own listenPort",
+            self.address, self.cluster, self.broker_name
+        )))
     }
 
     /// The broker compares with its own wall clock, which is this machine's too.
@@ -369,18 +365,12 @@ impl Probe {
 }
 
 /// Where the log ended right after the recovery; `None` where the version does not tell (4.9).
-async fn recovered(client: &Client) -> Result<Option<Offset>, CallError> {
+async fn recovered(client: &Client) -> Result<Option<Offset>, ProbeError> {
     match client.ask(&GetHaInfo).await {
         Ok(info) => Ok(info
             .and_then(|info| info.started_at)
             .map(|offset| Offset::new(offset.get()))),
-        Err(error) if unsupported(&error) => Ok(None),
-        Err(error) => Err(error),
+        Err(error) if error.is_unsupported() => Ok(None),
+        Err(error) => Err(error.into()),
     }
-}
-
-fn unsupported(error: &CallError) -> bool {
-    error
-        .refusal()
-        .is_some_and(|(code, _)| code == ResponseCode::REQUEST_CODE_NOT_SUPPORTED)
 }
