@@ -248,3 +248,6 @@ fn has_room(
     let (all, from_one) = limits;
     callers.clone().count() < all && callers.filter(|caller| *caller == ip).count() < from_one
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,6 +112,18 @@ pub(crate) fn readable<const N: usize>(
     }
 }
 
+/// Whether the other side is gone, though bytes of it may still be unread. Does not wait.
+pub(crate) fn is_hung_up(stream: &TcpStream) -> bool {
+    let half_closed = PollFlags::from_bits_retain(nix::libc::POLLRDHUP);
+    let mut polled = [PollFd::new(stream.as_fd(), half_closed)];
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+    // nix knows no POLLRDHUP and answers `None` when the kernel sets it, the only such flag that was asked for.
+    poll(&mut polled, PollTimeout::ZERO).is_ok()
+        && polled
+            .iter()
+            .any(|fd| fd.revents().is_none_or(|seen| seen.intersects(gone)))
+}
+
 /// Wakes a thread that waits in [`readable`].
 #[derive(Debug)]
 pub(crate) struct Waker {

@@ -259,6 +259,11 @@ impl Ledger {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn ids(&self) -> Vec<u64> {
+        self.slaves.keys().copied().collect()
+    }
+
     fn acks(&self) -> impl Iterator<Item = u64> {
         self.slaves.values().filter_map(|slave| slave.acked)
     }

@@ -304,6 +304,9 @@ impl<'a> Forwarder<'a> {
                 desk.window_awaited = false;
                 return Ok(room);
             }
+            if socket::is_hung_up(self.link) {
+                return Err(StreamEnd::Closed);
+            }
             desk.window_awaited = true;
             desk = self.inner.wait(desk, self.inner.tuning.tick);
         }

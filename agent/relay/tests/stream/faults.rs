@@ -1,8 +1,9 @@
 //! Either side dies in mid-stream: replication resumes, logs end up byte-equal.
 
-use crate::fakes::{FakeMaster, history, until};
+use crate::fakes::{FakeMaster, history, stays, until};
 use crate::rig::{ANY_PORT, FOREVER, MasterEnd, SlaveEnd, TERM, group, key, quick};
 use relay::{MasterRelay, SlaveState};
+use std::time::Duration;
 
 const LENGTH: usize = 30_000_000;
 
@@ -96,4 +97,28 @@ fn another_master_takes_over_in_a_new_term() {
     ends_equal(&next, &slave);
     assert!(next.broker.bytes() == history_of_the_new);
     next.broker = FakeMaster::new(0, &[]);
+}
+
+/// What was written to the JVM and not yet appended is in no file: comparing it would look like a fork.
+#[test]
+fn a_link_lost_while_bytes_are_in_flight_waits_for_them() {
+    let log = history(2_000_000, 1);
+    let (master, slave) = (MasterEnd::new(0, &log, 0), SlaveEnd::new(&log[..100_000]));
+    until("the slave has reported", || {
+        slave.relay.status().reported == Some(100_000)
+    });
+    slave.broker.freeze(true);
+    slave.attach(master.relay.listen());
+    until("bytes are in flight", || {
+        slave.relay.status().forwarded > Some(180_000)
+    });
+    master.broker.cut();
+    until("the link is lost", || {
+        slave.relay.status().state == SlaveState::Connecting
+    });
+    let waits = || slave.relay.status().state == SlaveState::Connecting;
+    assert!(stays(Duration::from_millis(150), waits));
+    assert_eq!(slave.relay.status().attaches, 1);
+    slave.broker.freeze(false);
+    ends_equal(&master, &slave);
 }
