@@ -1,4 +1,4 @@
-//! Reading an admin port: one GET, whole answer, bounded.
+//! A small HTTP client for admin ports and the in-memory API: one request, whole answer, bounded.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,22 +19,61 @@ pub struct Answer {
     pub body: String,
 }
 
-/// `GET path` over HTTP/1.0.
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// When the status is not 200 or 201, or the body is no JSON.
+    pub fn json(&self) -> Result<serde_json::Value> {
+        if !matches!(self.status, 200 | 201) {
+            bail!("answered {}: {}", self.status, self.body);
+        }
+        serde_json::from_str(&self.body).context("read the answer as JSON")
+    }
+}
+
+/// `GET path`, over HTTP/1.0.
 ///
 /// # Errors
 /// When nobody answers within 3 s, or the answer is no HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> Result<Answer> {
-    let answer = tokio::time::timeout(LIMIT, exchange(address, path)).await;
-    let bytes = answer
-        .with_context(|| format!("get http://{address}{path}: no answer within {LIMIT:?}"))?
-        .with_context(|| format!("get http://{address}{path}"))?;
-    parse(&String::from_utf8_lossy(&bytes))
-        .with_context(|| format!("read the answer of http://{address}{path}"))
+    send(address, "GET", path, "").await
 }
 
-async fn exchange(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
+/// `PATCH path` with a merge patch, over HTTP/1.0.
+///
+/// # Errors
+/// When nobody answers within 3 s, or the answer is no HTTP.
+pub async fn merge_patch(
+    address: SocketAddr,
+    path: &str,
+    patch: &serde_json::Value,
+) -> Result<Answer> {
+    send(address, "PATCH", path, &patch.to_string()).await
+}
+
+async fn send(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<Answer> {
+    let what = || format!("{method} http://{address}{path}");
+    let answer = tokio::time::timeout(LIMIT, exchange(address, method, path, body)).await;
+    let bytes = answer
+        .with_context(|| format!("{}: no answer within {LIMIT:?}", what()))?
+        .with_context(what)?;
+    parse(&String::from_utf8_lossy(&bytes))
+        .with_context(|| format!("read the answer to {}", what()))
+}
+
+async fn exchange(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/merge-patch+json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(LONGEST).read_to_end(&mut answer).await?;
@@ -67,6 +106,7 @@ mod tests {
             (answer.status, answer.body.as_str()),
             (503, "not\r\n\r\nyet")
         );
+        assert!(answer.json().is_err());
     }
 
     #[test]

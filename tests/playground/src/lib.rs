@@ -10,9 +10,12 @@
 //!   asks a running broker things, and [`ground`] is where they are made;
 //! * [`member`] is a broker as in production, with launcher and agent ([`programs`]), whose Kubernetes is
 //!   [`kube`] and whose admin port is read by [`http`];
-//! * [`traffic`] sends and reads numbered messages and keeps the books, [`logs`] compares commit logs;
+//! * [`lease`] reads the group's Lease and writes an operator's wishes on it;
+//! * [`traffic`] sends and reads numbered messages and keeps the books, [`logs`] compares commit logs, [`archive`]
+//!   reads what a cut removed;
 //! * [`timeline`] and [`report`] tell people what happened.
 
+pub mod archive;
 pub mod broker;
 pub mod cache;
 pub mod clock;
@@ -22,6 +25,7 @@ pub mod guard;
 pub mod http;
 pub mod java;
 pub mod kube;
+pub mod lease;
 pub mod logs;
 pub mod member;
 pub mod nameserver;

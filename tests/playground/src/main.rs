@@ -1,6 +1,7 @@
-//! `cargo demo`: see `demo.rs` for the story it plays.
+//! `cargo demo`: see `demo.rs` for the story it plays, `unattended.rs` for the one without agents.
 
 mod demo;
+mod unattended;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use playground::guard::{GUARD_WORD, become_guarded};
+use playground::report::Report;
 use playground::{Afterwards, Guard, Options, Timeline, Version};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,6 +24,9 @@ struct Arguments {
     /// Brokers of the group.
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=5))]
     members: u8,
+    /// Play the story without our agents: a dead master, and nobody takes over.
+    #[arg(long)]
+    without_agents: bool,
     /// At the end leave everything running until Ctrl-C, and the files for ever.
     #[arg(long)]
     keep: bool,
@@ -65,6 +70,26 @@ fn play(arguments: Arguments) -> Result<ExitCode> {
     })
 }
 
+/// What to play.
+struct Story {
+    options: Options,
+    /// Brokers of the group.
+    members: u8,
+    /// Where the report goes beside the screen.
+    json: Option<PathBuf>,
+}
+
+impl Story {
+    /// Shows the finished report.
+    fn tell(&self, report: &mut Report, timeline: &Timeline) -> Result<()> {
+        report.timeline = timeline.entries();
+        timeline.show(&report);
+        self.json
+            .as_ref()
+            .map_or(Ok(()), |file| report.write_json(file))
+    }
+}
+
 async fn story(arguments: Arguments) -> Result<ExitCode> {
     let timeline = Timeline::new(Box::new(std::io::stdout()));
     let afterwards = if arguments.keep {
@@ -72,16 +97,21 @@ async fn story(arguments: Arguments) -> Result<ExitCode> {
     } else {
         Afterwards::Remove
     };
-    let story = demo::Story {
-        options: Options {
-            version: arguments.rocketmq,
-            afterwards,
-            guard: Guard::own_program(),
-        },
+    let options = Options {
+        version: arguments.rocketmq,
+        afterwards,
+        guard: Guard::own_program(),
+    };
+    let story = Story {
+        options,
         members: arguments.members,
         json: arguments.json,
     };
-    let report = story.play(timeline).await?;
+    let report = if arguments.without_agents {
+        unattended::play(story, timeline).await?
+    } else {
+        demo::play(story, timeline).await?
+    };
     Ok(if report.all_held() {
         ExitCode::SUCCESS
     } else {

@@ -139,16 +139,9 @@ impl Member {
     /// When it does not answer, or not with JSON.
     pub async fn status(&self) -> Result<serde_json::Value> {
         let answer = http::get(self.admin(), "/status").await?;
-        if answer.status != 200 {
-            bail!(
-                "get the status of {}: {} {}",
-                self.name,
-                answer.status,
-                answer.body
-            );
-        }
-        serde_json::from_str(&answer.body)
-            .with_context(|| format!("read the status of {} as JSON", self.name))
+        answer
+            .json()
+            .with_context(|| format!("get the status of {}", self.name))
     }
 
     /// Starts launcher and agent, whichever does not run. The broker starts when the agent orders it.
@@ -229,12 +222,16 @@ impl Member {
     /// # Errors
     /// When something of it does not go.
     pub async fn kill(&mut self) -> Result<()> {
+        // The agent first: it must not see the others die.
+        if let Some(agent) = &mut self.agent {
+            agent.kill().await?;
+        }
         let jvm = self.jvm_pid();
         if let Some(pid) = jvm {
             signal_jvm(pid, Signal::SIGKILL)?;
         }
-        for process in [&mut self.agent, &mut self.launcher].into_iter().flatten() {
-            process.kill().await?;
+        if let Some(launcher) = &mut self.launcher {
+            launcher.kill().await?;
         }
         match jvm {
             Some(pid) => self.wait_for_jvm_end(pid).await,
@@ -263,6 +260,27 @@ impl Member {
         }
         self.launcher()?.thaw()?;
         self.agent()?.thaw()
+    }
+
+    /// SIGSTOP to launcher and JVM, not to the agent: replication stands still.
+    ///
+    /// # Errors
+    /// When something of it has ended.
+    pub fn freeze_broker(&mut self) -> Result<()> {
+        self.launcher()?.freeze()?;
+        self.jvm_pid()
+            .map_or(Ok(()), |pid| signal_jvm(pid, Signal::SIGSTOP))
+    }
+
+    /// SIGCONT to launcher and JVM.
+    ///
+    /// # Errors
+    /// When something of it has ended.
+    pub fn thaw_broker(&mut self) -> Result<()> {
+        if let Some(pid) = self.jvm_pid() {
+            signal_jvm(pid, Signal::SIGCONT)?;
+        }
+        self.launcher()?.thaw()
     }
 
     async fn wait_for_jvm_end(&self, pid: i32) -> Result<()> {

@@ -140,13 +140,13 @@ impl fmt::Display for Report {
         writeln!(f, "\nRocketMQ {}", self.rocketmq)?;
         for stage in &self.stages {
             let (seconds, millis) = (stage.duration_ms / 1000, stage.duration_ms % 1000);
-            writeln!(f, "  {:<44} {seconds:>4}.{millis:03} s", stage.name)?;
+            writeln!(f, "  {:<60} {seconds:>4}.{millis:03} s", stage.name)?;
         }
         if let Some(messages) = &self.messages {
             write!(f, "{messages}")?;
         }
         for note in &self.notes {
-            writeln!(f, "  {:<44} {}", note.name, note.value)?;
+            writeln!(f, "  {:<60} {}", note.name, note.value)?;
         }
         for promise in &self.promises {
             let verdict = if promise.held { "held  " } else { "BROKEN" };

@@ -18,6 +18,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// A demo whose temporary files and processes can be told by `folder`.
 fn demo(folder: &Path) -> Child {
     Command::new(DEMO)
+        .arg("--without-agents")
         .env("TMPDIR", folder)
         .stdout(Stdio::piped())
         .stdin(Stdio::null())

@@ -177,7 +177,7 @@ pub struct Consumed {
 
 impl fmt::Display for Settlement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "  {name:<44} {value}");
+        let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "  {name:<60} {value}");
         row("messages tried", &self.attempted)?;
         row("  acknowledged", &self.accepted)?;
         row("  refused", &self.refused)?;
