@@ -132,6 +132,12 @@ fn derived_files_follow_the_cut() {
         assert!(!lab.layout.root.join(gone).exists(), "{gone}");
     }
     assert!(lab.layout.root.join("index/20260101000000000").exists());
+    // Every fourth message is a timer: 8 stay, the second chain's last one is the unit at 7 × 52.
+    let wheel = fs::read(lab.layout.root.join("timerwheel")).unwrap();
+    let last_of_second_chain = i64::from_be_bytes(*wheel[96 + 16..].first_chunk().unwrap());
+    assert_eq!(last_of_second_chain, 7 * 52);
+    let timers = fs::read(lab.layout.root.join("timerlog").join(file_name(0))).unwrap();
+    assert_eq!(timers.iter().rposition(|b| *b != 0), Some(8 * 52 - 1));
     // Timers are read again from the second of the earliest one whose delivered copy went, or else from that of the last
     // message that stays.
     let read_from = |lab: &Lab| {
