@@ -140,3 +140,6 @@ impl Inner {
         self.desk().set_state(state);
     }
 }
+
+#[cfg(test)]
+mod tests;
