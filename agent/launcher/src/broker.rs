@@ -87,6 +87,16 @@ pub(crate) struct Hands<'a> {
     pub(crate) has_agent: bool,
 }
 
+impl Hands<'_> {
+    fn permit_ended(&self) -> EndReason {
+        if self.has_agent {
+            EndReason::PermitEnded
+        } else {
+            EndReason::AgentGone
+        }
+    }
+}
+
 impl Life {
     pub(crate) fn new() -> Self {
         Self {
@@ -266,8 +276,7 @@ impl Life {
         let permit_ended = hands.now_ms >= alive.past.permit_until_ms;
         let why = match alive.course {
             Course::Killing { why } => Some(why),
-            _ if permit_ended && hands.has_agent => Some(EndReason::PermitEnded),
-            _ if permit_ended => Some(EndReason::AgentGone),
+            _ if permit_ended => Some(hands.permit_ended()),
             Course::Stopping { kill_at_ms } if hands.now_ms >= kill_at_ms => {
                 Some(EndReason::StopForced)
             }
@@ -310,7 +319,11 @@ impl Life {
             signal: None,
         });
         hands.guard.disarm();
+        // The guard does it when this loop comes too late to do it itself.
+        let by_guard = hands.now_ms >= alive.past.permit_until_ms
+            && exit.signal == Some(Signal::SIGKILL as i32);
         let why = match alive.course {
+            Course::Going | Course::Stopping { .. } if by_guard => hands.permit_ended(),
             Course::Going => EndReason::Exited,
             Course::Stopping { .. } => EndReason::Stopped,
             Course::Killing { why } => why,

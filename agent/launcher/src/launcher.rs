@@ -36,6 +36,10 @@ pub(crate) struct Launcher {
     /// The newest epoch that was started as master, or whose permit was withdrawn: nothing starts under it again.
     pub(crate) burned: Option<u64>,
     pub(crate) is_leaving: bool,
+    /// A broker lived when SIGTERM came: how it ends is how the launcher ends.
+    pub(crate) had_broker: bool,
+    /// The last refusal that was written down, and when.
+    pub(crate) last_refusal: Option<(String, u64)>,
     pub(crate) has_agent: bool,
 }
 
@@ -45,13 +49,26 @@ impl Launcher {
         let error = self.obey(session, request).err();
         self.follow();
         if let Some(error) = &error {
-            self.journal
-                .say(format_args!("refused an order: {}", error.message));
+            self.note_refusal(&error.message);
         }
         Reply {
             id: request.id,
             error,
             status: self.status(),
+        }
+    }
+
+    /// The same refusal again and again is written down now and then.
+    fn note_refusal(&mut self, message: &str) {
+        const REPEAT_MS: u64 = 10_000;
+        let now_ms = clock::boottime_ms();
+        let is_known = |(last, at_ms): &(String, u64)| {
+            last == message && now_ms.saturating_sub(*at_ms) < REPEAT_MS
+        };
+        if !self.last_refusal.as_ref().is_some_and(is_known) {
+            self.journal
+                .say(format_args!("refused an order: {message}"));
+            self.last_refusal = Some((message.to_owned(), now_ms));
         }
     }
 
@@ -194,6 +211,7 @@ impl Launcher {
             Signal::SIGTERM | Signal::SIGINT | Signal::SIGHUP => {
                 self.journal.say(format_args!("{signal}: stopping"));
                 self.is_leaving = true;
+                self.had_broker = self.life.is_alive();
                 let grace_ms = self.stop_grace_ms;
                 self.with_life(|life, hands| life.stop(grace_ms, hands));
             }

@@ -123,6 +123,8 @@ fn run(settings: Settings) -> Result<ExitCode, RunError> {
         life: Life::new(),
         burned: None,
         is_leaving: false,
+        had_broker: false,
+        last_refusal: None,
         has_agent: false,
     };
     launcher.journal.say(format_args!(
@@ -227,7 +229,8 @@ fn wait(server: &Server, signals: &SignalFd, wake_ms: u64) -> Result<(), RunErro
 impl Launcher {
     /// 0 after an orderly end, [`KILLED`] when the broker had to be killed for it.
     fn exit_code(&self) -> ExitCode {
-        match self.life.last_end().map(|end| end.why) {
+        let end = self.life.last_end().filter(|_| self.had_broker);
+        match end.map(|end| end.why) {
             None | Some(EndReason::Exited | EndReason::Stopped) => ExitCode::SUCCESS,
             Some(
                 EndReason::StopForced

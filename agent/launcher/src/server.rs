@@ -83,6 +83,8 @@ pub(crate) struct Server {
     listener: UnixListener,
     path: PathBuf,
     connections: Vec<Connection>,
+    /// The last accept failed for want of descriptors: the listener stays readable, so it is tried at the next turn only.
+    is_exhausted: bool,
 }
 
 #[derive(Debug)]
@@ -134,20 +136,28 @@ impl Server {
             listener,
             path: path.to_owned(),
             connections: Vec::new(),
+            is_exhausted: false,
         })
     }
 
     /// What to wait for.
     pub(crate) fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let connections = self.connections.iter().map(|connection| {
+            // One that is closing only waits for its reader; its end of stream would stay readable.
+            let reads = if connection.is_closing {
+                PollFlags::empty()
+            } else {
+                PollFlags::POLLIN
+            };
             let writes = if connection.waiting.is_empty() {
                 PollFlags::empty()
             } else {
                 PollFlags::POLLOUT
             };
-            (connection.stream.as_fd(), PollFlags::POLLIN | writes)
+            (connection.stream.as_fd(), reads | writes)
         });
-        std::iter::once((self.listener.as_fd(), PollFlags::POLLIN)).chain(connections)
+        let listener = (!self.is_exhausted).then(|| (self.listener.as_fd(), PollFlags::POLLIN));
+        listener.into_iter().chain(connections)
     }
 
     /// Whether an agent (anybody who said hello) is connected.
@@ -159,7 +169,15 @@ impl Server {
 
     /// Takes new connections.
     pub(crate) fn accept(&mut self, now_ms: u64, journal: &mut Journal) {
-        while let Ok((stream, _)) = self.listener.accept() {
+        loop {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    self.is_exhausted = error.kind() != ErrorKind::WouldBlock;
+                    return;
+                }
+            };
             let same_user = getsockopt(&stream, PeerCredentials)
                 .is_ok_and(|peer| peer.uid() == geteuid().as_raw());
             if !same_user {
