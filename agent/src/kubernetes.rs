@@ -26,9 +26,9 @@ pub enum Failure {
     Refused,
     /// 429: too many requests.
     Throttled,
-    /// 5xx.
+    /// 5xx, or no code at all that a request should get.
     Server,
-    /// No answer in time.
+    /// No answer in time, or 408.
     Timeout,
     /// No connection, or one that broke, or an answer that made no sense.
     Transport,
@@ -57,9 +57,11 @@ impl Failure {
             409 => Self::Conflict,
             410 => Self::Gone,
             401 | 403 => Self::Forbidden,
+            408 => Self::Timeout,
             429 => Self::Throttled,
-            500.. => Self::Server,
-            _ => Self::Refused,
+            400..500 => Self::Refused,
+            // Beside 5xx: a redirect, or a code that makes no sense. Whether something was carried out is not known.
+            _ => Self::Server,
         }
     }
 
@@ -161,10 +163,15 @@ impl ApiCounter {
         let code = outcome
             .as_ref()
             .map_or_else(|error| error.failure().as_str(), |_| "ok");
+        self.count(verb, resource, code);
+        outcome
+    }
+
+    /// Counts one outcome.
+    pub(crate) fn count(&self, verb: &'static str, resource: &'static str, code: &'static str) {
         self.requests
             .with_label_values(&[verb, resource, code])
             .inc();
-        outcome
     }
 }
 
@@ -183,8 +190,28 @@ pub async fn connect(settings: &KubeSettings) -> anyhow::Result<Client> {
             .context("read the pod's service account: outside Kubernetes give --kubeconfig (ROCKETMQ_HA_KUBECONFIG)")?,
     };
     config.connect_timeout = Some(settings.request);
+    // One call is one attempt: a PUT that is sent again after a 504 meets its own commit and calls it a conflict (H2, H3).
+    config.default_retry = false;
     // Watches are quiet for long; their silence is judged by who reads them.
     config.read_timeout = None;
     config.write_timeout = Some(settings.request);
     Client::try_from(config).context("build the Kubernetes client")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_that_says_so_is_a_refusal() {
+        let refusals = (0..1000).filter(|code| Failure::of_code(*code) == Failure::Refused);
+        let all: Vec<u16> = refusals.collect();
+        assert!(all.iter().all(|code| (400..500).contains(code)), "{all:?}");
+        for told_apart in [401, 403, 404, 408, 409, 410, 429] {
+            assert!(!all.contains(&told_apart), "{told_apart}");
+        }
+        assert_eq!(Failure::of_code(409), Failure::Conflict);
+        assert_eq!(Failure::of_code(0), Failure::Server);
+        assert_eq!(Failure::of_code(302), Failure::Server);
+    }
 }
