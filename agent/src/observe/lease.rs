@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_core::Tick;
+use agent_core::ids::Rv;
 use agent_core::observation::{LeaseSeen, Reading};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
-use super::objects::{Objects, Sight, chain};
+use super::objects::{IDLE, Objects, Sight, chain};
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::GroupNames;
@@ -34,15 +35,46 @@ struct Shared {
     again: Notify,
 }
 
+/// What is known, and how an answer that took its time is told from what was heard meanwhile.
 #[derive(Default)]
 struct Known {
     object: Option<Lease>,
-    /// Counts what we put in ourselves: an answer that was asked for before that is older and is dropped.
-    own: u64,
+    /// The newest version that is known to have been, that of a deletion included: an event below it is late.
+    newest: Option<Rv>,
+    /// Counts what came in unasked: events, and what our own writes returned.
+    heard: u64,
     /// When the list under way was asked for, and at which count.
     asked: (Tick, u64),
-    /// The last complaint about a request, so that it is made once.
-    complaint: Option<String>,
+    /// The last complaints about requests, so that they are made once.
+    complaint: String,
+}
+
+impl Known {
+    /// Takes what an event or an own write brought, unless something newer is known. A group that is restored from a
+    /// backup has lower numbers again: no watch and no write survives that, and [`Known::answer`] takes them as they are.
+    fn hear(&mut self, version: Option<Rv>, object: Option<Lease>) -> bool {
+        if version
+            .zip(self.newest)
+            .is_some_and(|(new, known)| new < known)
+        {
+            return false;
+        }
+        self.heard += 1;
+        self.newest = version.or(self.newest);
+        self.object = object;
+        true
+    }
+
+    /// Takes the answer to a question that was asked at `count`, unless it may be older than what was heard since.
+    fn answer(&mut self, count: u64, object: Option<Lease>) -> bool {
+        let version = object.as_ref().and_then(record_codec::version);
+        let overtaken = count != self.heard && version.is_none_or(|new| Some(new) < self.newest);
+        if !overtaken {
+            self.newest = version;
+            self.object = object;
+        }
+        !overtaken
+    }
 }
 
 /// Starts watching the group Lease. The returned future runs until it is dropped.
@@ -93,13 +125,13 @@ impl LeaseView {
         self.shared.known().object.clone()
     }
 
-    /// Puts in what our own write returned: newer than anything asked for before.
+    /// Puts in what our own write returned. The watch may have told of something newer already: then that stays.
     pub fn committed(&self, object: Lease) {
         let mut known = self.shared.known();
-        known.own += 1;
-        known.object = Some(object);
-        let now = self.shared.clock.tick();
-        self.shared.show(&mut known, now);
+        if known.hear(record_codec::version(&object), Some(object)) {
+            let now = self.shared.clock.tick();
+            self.shared.show(&mut known, now);
+        }
     }
 
     /// The Lease's API and the deadline of a request.
@@ -126,6 +158,7 @@ impl Shared {
             labels: None,
             fields: Some(format!("metadata.name={}", self.names.lease)),
             limit: self.limit,
+            idle: IDLE,
             counter: self.counter.clone(),
         };
         objects.follow(&self.again, |sight| self.take(sight)).await;
@@ -135,28 +168,26 @@ impl Shared {
         let mut known = self.known();
         let now = self.clock.tick();
         match sight {
-            Sight::Asking => known.asked = (now, known.own),
+            Sight::Asking => known.asked = (now, known.heard),
             Sight::All(items) => {
-                let (at, own) = known.asked;
-                if own == known.own {
-                    known.object = items.into_iter().next();
+                let (at, count) = known.asked;
+                if known.answer(count, items.into_iter().next()) {
                     self.show(&mut known, at);
                 } else {
                     self.again.notify_one();
                 }
             }
             Sight::Changed(lease) => {
-                if !older(&lease, known.object.as_ref()) {
-                    known.object = Some(lease);
+                if known.hear(record_codec::version(&lease), Some(lease)) {
                     self.show(&mut known, now);
                 }
             }
             Sight::Gone(lease) => {
-                if !older(&lease, known.object.as_ref()) {
-                    known.object = None;
+                if known.hear(record_codec::version(&lease), None) {
                     self.show(&mut known, now);
                 }
             }
+            // A bookmark says how far the watch is, not how far the server is: the view is no fresher for it.
             Sight::Current => {}
         }
     }
@@ -171,7 +202,7 @@ impl Shared {
     }
 
     async fn read_once(&self) {
-        let (at, own) = (self.clock.tick(), self.known().own);
+        let (at, count) = (self.clock.tick(), self.known().heard);
         let request = self.api.get_opt(&self.names.lease);
         let object = match self
             .counter
@@ -185,26 +216,28 @@ impl Shared {
             }
         };
         let mut known = self.known();
-        if own != known.own {
+        let before = version(known.object.as_ref()).cloned();
+        if !known.answer(count, object) {
+            self.read.notify_one();
             return;
         }
-        if version(object.as_ref()) != version(known.object.as_ref()) {
+        if version(known.object.as_ref()) != before.as_ref() {
             // The watch did not tell: it is behind, or dead.
             self.again.notify_one();
         }
-        known.object = object;
         self.show(&mut known, at);
     }
 
     fn show(&self, known: &mut Known, at: Tick) {
-        let mut said = None;
+        let mut said: Vec<String> = Vec::new();
         let seen = record_codec::see(known.object.as_ref(), &self.names, &mut |line| {
-            said = Some(line)
+            said.push(line);
         });
-        if said.is_some() && said != known.complaint {
+        let said = said.join("; ");
+        if !said.is_empty() && said != known.complaint {
             warn!(
                 lease = self.names.lease,
-                request = said.as_deref(),
+                request = said,
                 "a request on the Lease cannot be read"
             );
         }
@@ -217,15 +250,6 @@ impl Shared {
         }
         self.publish.send_replace(Reading::known(seen, at));
     }
-}
-
-/// Whether `lease` is an older version of the same object than the one we know. Only watch events are asked: what a
-/// list or a read says is taken as it is, also when a backup brought lower numbers.
-fn older(lease: &Lease, known: Option<&Lease>) -> bool {
-    let Some(known) = known else { return false };
-    let same = lease.metadata.uid == known.metadata.uid;
-    let numbers = record_codec::version(lease).zip(record_codec::version(known));
-    same && numbers.is_some_and(|(new, old)| new < old)
 }
 
 fn version(lease: Option<&Lease>) -> Option<&String> {

@@ -8,6 +8,7 @@ use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::kubernetes::{ApiCounter, Failure};
@@ -18,6 +19,11 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// How long the server may keep one watch open, in seconds.
 const WATCH_SECONDS: u32 = 290;
+/// A watch that lived this long was a working one: the next pause is the first again, and its end is no failure.
+const STEADY: Duration = Duration::from_secs(1);
+/// How long a watch may say nothing, not even a bookmark, before its connection is taken for dead. A server sends
+/// bookmarks about once a minute.
+pub(crate) const IDLE: Duration = Duration::from_secs(150);
 
 /// What was seen of the objects.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ pub(crate) struct Objects<K> {
     pub(crate) fields: Option<String>,
     /// How long one request may take.
     pub(crate) limit: Duration,
+    /// How long a watch may be silent: [`IDLE`].
+    pub(crate) idle: Duration,
     /// Counts.
     pub(crate) counter: ApiCounter,
 }
@@ -59,27 +67,30 @@ where
     pub(crate) async fn follow(&self, again: &Notify, mut sink: impl FnMut(Sight<K>)) {
         let mut pause = MIN_PAUSE;
         loop {
+            let began = Instant::now();
             let failure = tokio::select! {
                 failure = self.round(&mut sink) => failure,
-                () = again.notified() => None,
+                () = again.notified() => continue,
             };
-            match failure {
-                None => pause = MIN_PAUSE,
-                Some(failure) => {
-                    debug!(
-                        resource = self.resource,
-                        failure = failure.as_str(),
-                        "watch ended"
-                    );
-                    tokio::time::sleep(jittered(pause)).await;
-                    pause = (pause * 2).min(MAX_PAUSE);
-                }
+            debug!(
+                resource = self.resource,
+                failure = failure.as_str(),
+                "watch ended"
+            );
+            if began.elapsed() >= STEADY {
+                pause = MIN_PAUSE;
             }
+            tokio::select! {
+                () = sleep(jittered(pause)) => {}
+                // Somebody read with success: no reason to wait.
+                () = again.notified() => {}
+            }
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// One list and the watches after it. None: ended as it should, start over at once.
-    async fn round(&self, sink: &mut impl FnMut(Sight<K>)) -> Option<Failure> {
+    /// One list and the watches after it, until one of them fails.
+    async fn round(&self, sink: &mut impl FnMut(Sight<K>)) -> Failure {
         sink(Sight::Asking);
         let params = ListParams {
             label_selector: self.labels.clone(),
@@ -96,7 +107,7 @@ where
                 if error.failure() == Failure::Forbidden {
                     warn!(resource = self.resource, error = %chain(&error), "not allowed to list: grant list and watch in the Role");
                 }
-                return Some(error.failure());
+                return error.failure();
             }
         };
         let mut version = list
@@ -106,20 +117,23 @@ where
             .unwrap_or_else(|| "0".to_owned());
         sink(Sight::All(list.items));
         loop {
-            match self.watch(&mut version, sink).await {
-                // The server closed it in order: go on from where it was.
-                None => {}
-                Some(Failure::Gone) => return None,
-                Some(failure) => return Some(failure),
+            let began = Instant::now();
+            if let Err(failure) = self.watch(&mut version, sink).await {
+                return failure;
+            }
+            // The server closed it in order: go on from where it was. One that closes at once is not asked at once.
+            if began.elapsed() < STEADY {
+                return Failure::Transport;
             }
         }
     }
 
+    /// One watch. Ok: the server closed it in order.
     async fn watch(
         &self,
         version: &mut String,
         sink: &mut impl FnMut(Sight<K>),
-    ) -> Option<Failure> {
+    ) -> Result<(), Failure> {
         let params = WatchParams {
             label_selector: self.labels.clone(),
             field_selector: self.fields.clone(),
@@ -128,20 +142,18 @@ where
             ..WatchParams::default()
         };
         let request = self.api.watch(&params, version);
-        let stream = match self
+        let stream = self
             .counter
             .call("watch", self.resource, self.limit, request)
             .await
-        {
-            Ok(stream) => stream,
-            Err(error) => return Some(error.failure()),
-        };
+            .map_err(|error| error.failure())?;
         let mut stream = stream.boxed();
         loop {
-            let event = match stream.try_next().await {
-                Ok(Some(event)) => event,
-                Ok(None) => return None,
-                Err(_) => return Some(Failure::Transport),
+            let event = match timeout(self.idle, stream.try_next()).await {
+                Ok(Ok(Some(event))) => event,
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(_)) => return Err(self.broken(Failure::Transport)),
+                Err(_) => return Err(self.broken(Failure::Timeout)),
             };
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
@@ -156,9 +168,17 @@ where
                     version.clone_from(&bookmark.metadata.resource_version);
                     sink(Sight::Current);
                 }
-                WatchEvent::Error(status) => return Some(Failure::of_code(status.code)),
+                WatchEvent::Error(status) => {
+                    return Err(self.broken(Failure::of_code(status.code)));
+                }
             }
         }
+    }
+
+    /// A watch that had begun well.
+    fn broken(&self, failure: Failure) -> Failure {
+        self.counter.count("watch", self.resource, failure.as_str());
+        failure
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use agent_core::Member;
 use agent_core::observation::{PodSeen, Reading};
+use agent_core::{Member, Tick};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Notify, watch};
 
-use super::objects::{Objects, Sight};
+use super::objects::{IDLE, Objects, Sight};
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::{self, GroupNames};
@@ -18,6 +18,8 @@ use crate::names::{self, GroupNames};
 const SEEN_ENDS: [&str; 3] = ["Completed", "Error", "OOMKilled"];
 /// Pods that a kubelet made by itself report by a shadow object.
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// What a pod must tolerate to run on a virtual node, whose kubelet sees no processes.
+const VIRTUAL: &str = "virtual-kubelet.io/provider";
 
 /// What is known of the group's pods. Empty where there are none, or none may be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,46 +61,66 @@ pub fn observe(
         labels: Some(format!("{}={}", names::GROUP_LABEL, group.lease)),
         fields: None,
         limit,
+        idle: IDLE,
         counter,
     };
     let task = async move {
         let never = Notify::new();
-        let pods = &mut BTreeMap::new();
+        let pods = &mut Pods::new();
         objects
             .follow(&never, |sight| {
-                take(pods, sight);
-                publish.send_replace(view_of(pods, &own_uid, clock));
+                if take(pods, sight, clock.tick()) {
+                    publish.send_replace(view_of(pods, &own_uid));
+                }
             })
             .await;
     };
     (view, task)
 }
 
-fn take(pods: &mut BTreeMap<String, Pod>, sight: Sight<Pod>) {
+/// The pods by name, and when each was seen.
+type Pods = BTreeMap<String, (Pod, Tick)>;
+
+/// Whether something was seen.
+fn take(pods: &mut Pods, sight: Sight<Pod>, now: Tick) -> bool {
     match sight {
-        Sight::Asking | Sight::Current => {}
-        Sight::All(items) => *pods = items.into_iter().map(|p| (p.name_any(), p)).collect(),
-        Sight::Changed(pod) => {
-            pods.insert(pod.name_any(), pod);
+        Sight::Asking | Sight::Current => return false,
+        Sight::All(items) => {
+            *pods = items
+                .into_iter()
+                .map(|p| (p.name_any(), (p, now)))
+                .collect()
         }
-        // The last state of a deleted pod may still prove its end (H39); the next pod of its name replaces it.
-        Sight::Gone(pod) => {
-            pods.insert(pod.name_any(), pod);
+        // The last state of a deleted pod may still prove its end (H39); the next pod of its name replaces it, and the
+        // next list forgets it.
+        Sight::Changed(pod) | Sight::Gone(pod) => {
+            pods.insert(pod.name_any(), (pod, now));
         }
     }
+    true
 }
 
-fn view_of(pods: &BTreeMap<String, Pod>, own_uid: &str, clock: Clock) -> PodView {
+fn view_of(pods: &Pods, own_uid: &str) -> PodView {
     let mut view = PodView::default();
-    for pod in pods.values() {
+    for (pod, at) in pods.values() {
         if pod.uid().as_deref() == Some(own_uid) {
             view.me = Some(own(pod));
-        } else if !pod.annotations().contains_key(MIRROR) {
+        } else if proves(pod) {
             view.others
-                .insert(member(pod), Reading::known(other(pod), clock.tick()));
+                .insert(member(pod), Reading::known(other(pod), *at));
         }
     }
     view
+}
+
+/// Whether a real kubelet speaks for this pod: no shadow of a static one, and not on a virtual node (H39).
+fn proves(pod: &Pod) -> bool {
+    let tolerations = pod.spec.as_ref().and_then(|s| s.tolerations.as_ref());
+    let is_virtual = tolerations
+        .into_iter()
+        .flatten()
+        .any(|t| t.key.as_deref() == Some(VIRTUAL));
+    !is_virtual && !pod.annotations().contains_key(MIRROR)
 }
 
 fn member(pod: &Pod) -> Member {

@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Notify, watch};
 use tracing::warn;
 
-use super::objects::{Objects, Sight};
+use super::objects::{IDLE, Objects, Sight};
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::{self, GroupNames};
@@ -41,59 +41,104 @@ pub fn observe(
         labels: Some(group.selector("member")),
         fields: None,
         limit,
+        idle: IDLE,
         counter,
+    };
+    let reader = Reader {
+        group: group.clone(),
+        clock,
     };
     let task = async move {
         let never = Notify::new();
+        let seen = &mut Seen::new();
         objects
-            .follow(&never, |sight| take(&publish, clock, sight))
+            .follow(&never, |sight| {
+                if reader.take(seen, sight) {
+                    let known = seen.values().filter_map(|s| s.report.clone()).collect();
+                    publish.send_replace(known);
+                }
+            })
             .await;
     };
     (reports, task)
 }
 
-fn take(publish: &watch::Sender<Reports>, clock: Clock, sight: Sight<Lease>) {
-    match sight {
-        Sight::Asking | Sight::Current => {}
-        Sight::All(items) => {
-            let all = items
-                .iter()
-                .filter_map(|lease| read(lease, clock))
-                .collect();
-            publish.send_replace(all);
-        }
-        Sight::Changed(lease) => {
-            if let Some((member, report)) = read(&lease, clock) {
-                publish.send_modify(|all| {
-                    all.insert(member, report);
-                });
-            }
-        }
-        Sight::Gone(lease) => {
-            if let Some((member, _)) = read(&lease, clock) {
-                publish.send_modify(|all| {
-                    all.remove(&member);
-                });
-            }
-        }
-    }
+/// What each member Lease says, by its name.
+type Seen = BTreeMap<String, Version>;
+
+/// One version of a member Lease.
+struct Version {
+    number: Option<String>,
+    report: Option<(Member, Reading<Report>)>,
 }
 
-/// The report of a member Lease. One that cannot be read is Unknown, and said once per version.
-fn read(lease: &Lease, clock: Clock) -> Option<(Member, Reading<Report>)> {
-    let text = lease.annotations().get(names::REPORT)?;
-    match decode(text) {
-        Ok(report) => Some((
-            report.who.member.clone(),
-            Reading::known(report, clock.tick()),
-        )),
-        Err(why) => {
-            warn!(
-                lease = lease.name_any(),
-                why, "a member's report cannot be read; it is ignored"
-            );
-            None
+struct Reader {
+    group: GroupNames,
+    clock: Clock,
+}
+
+impl Reader {
+    /// Whether something was seen.
+    fn take(&self, seen: &mut Seen, sight: Sight<Lease>) -> bool {
+        match sight {
+            Sight::Asking | Sight::Current => return false,
+            Sight::All(items) => {
+                let mut before = std::mem::take(seen);
+                for lease in items {
+                    let known = before.remove(&lease.name_any());
+                    // Listed again, it is as old as it was.
+                    let known = known.filter(|v| {
+                        v.number.is_some() && v.number == lease.metadata.resource_version
+                    });
+                    let version = known.unwrap_or_else(|| self.read(&lease));
+                    seen.insert(lease.name_any(), version);
+                }
+            }
+            Sight::Changed(lease) => {
+                seen.insert(lease.name_any(), self.read(&lease));
+            }
+            Sight::Gone(lease) => {
+                seen.remove(&lease.name_any());
+            }
         }
+        true
+    }
+
+    fn read(&self, lease: &Lease) -> Version {
+        let report = match self.report(lease) {
+            Ok(report) => Some(report),
+            Err(why) => {
+                warn!(
+                    lease = lease.name_any(),
+                    why, "a member's report cannot be read; it is ignored"
+                );
+                None
+            }
+        };
+        let known = |report: Report| {
+            let member = report.who.member.clone();
+            (member, Reading::known(report, self.clock.tick()))
+        };
+        Version {
+            number: lease.metadata.resource_version.clone(),
+            report: report.map(known),
+        }
+    }
+
+    /// The report of a member Lease that is really that member's.
+    fn report(&self, lease: &Lease) -> Result<Report, String> {
+        let Some(text) = lease.annotations().get(names::REPORT) else {
+            return Err(format!("annotation {} is missing", names::REPORT));
+        };
+        let report = decode(text)?;
+        let member = &report.who.member;
+        let home = self.group.member_lease(member);
+        if home != lease.name_any() {
+            return Err(format!(
+                "it speaks for member {member:?}, whose Lease is {home:?}: delete this one"
+            ));
+        }
+        Ok(report)
     }
 }
 
