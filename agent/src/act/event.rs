@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agent_core::Member;
 use agent_core::action::Event;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event as KubeEvent, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::PostParams;
@@ -22,7 +23,8 @@ const QUEUE: usize = 64;
 /// Takes events.
 #[derive(Clone)]
 pub struct Announcer {
-    queue: mpsc::Sender<Note>,
+    queue: mpsc::Sender<(Note, Timestamp)>,
+    clock: Clock,
 }
 
 /// An event in words.
@@ -45,7 +47,7 @@ impl Announcer {
         } else {
             info!(event = note.reason, "{}", note.message);
         }
-        if self.queue.try_send(note).is_err() {
+        if self.queue.try_send((note, self.clock.wall())).is_err() {
             debug!("too many events at once: this one was only logged");
         }
     }
@@ -124,12 +126,12 @@ pub fn announce(
     counter: ApiCounter,
     limit: Duration,
 ) -> (Announcer, impl Future<Output = ()> + Send + 'static) {
-    let (queue, mut notes) = mpsc::channel::<Note>(QUEUE);
+    let (queue, mut notes) = mpsc::channel::<(Note, Timestamp)>(QUEUE);
     let api: Api<KubeEvent> = Api::namespaced(client, namespace);
     let namespace = namespace.to_owned();
     let task = async move {
-        while let Some(note) = notes.recv().await {
-            let event = event(&note, &namespace, &group, &member, clock);
+        while let Some((note, time)) = notes.recv().await {
+            let event = event(&note, &namespace, &group, &member, time);
             let params = PostParams::default();
             let request = api.create(&params, &event);
             if let Err(error) = counter.call("create", "events", limit, request).await {
@@ -137,7 +139,7 @@ pub fn announce(
             }
         }
     };
-    (Announcer { queue }, task)
+    (Announcer { queue, clock }, task)
 }
 
 fn event(
@@ -145,9 +147,9 @@ fn event(
     namespace: &str,
     group: &GroupNames,
     member: &Member,
-    clock: Clock,
+    time: Timestamp,
 ) -> KubeEvent {
-    let now = Time(clock.wall());
+    let now = Time(time);
     let mut event = KubeEvent {
         involved_object: ObjectReference {
             api_version: Some("coordination.k8s.io/v1".to_owned()),
