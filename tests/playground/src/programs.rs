@@ -103,14 +103,14 @@ async fn build(
     if profile == "release" {
         spec = spec.arguments(["--release"]);
     }
-    timeline.say("cargo", "building agent and launcher");
-    tool::run(spawner, &spec, BUILD_LIMIT, |output| {
+    timeline.say("cargo build", "agent and launcher");
+    tool::run(spawner, &spec, BUILD_LIMIT, timeline, |output| {
         let text = std::fs::read_to_string(output).unwrap_or_default();
         let compiled = text
             .lines()
             .filter(|line| line.contains("Compiling "))
             .count();
-        timeline.say("cargo", format!("{compiled} packages so far"));
+        format!("{compiled} packages so far")
     })
     .await
 }

@@ -156,7 +156,7 @@ impl RocketMq {
         let pom = work.join("pom.xml");
         std::fs::write(&pom, POM).with_context(|| format!("write {}", pom.display()))?;
         timeline.say(
-            "maven",
+            "mvn",
             format!("fetching RocketMQ {version} (some 90 MiB, once)"),
         );
         let spec = ProcessSpec::new("mvn", &maven, &work, work.join("maven.log"))
@@ -168,15 +168,15 @@ impl RocketMq {
                 "-DincludeScope=runtime".to_owned(),
                 format!("-DoutputDirectory={}", lib.display()),
             ]);
-        tool::run(spawner, &spec, FETCH_LIMIT, |output| {
-            timeline.say("maven", progress(output, &lib));
+        tool::run(spawner, &spec, FETCH_LIMIT, timeline, |output| {
+            progress(output, &lib)
         })
         .await
         .with_context(|| format!("fetch RocketMQ {version} by Maven"))?;
         self.take(&work, &lib)?;
         let (count, bytes) = content(&self.jars);
         timeline.say(
-            "maven",
+            "mvn",
             format!("RocketMQ {version}: {count} jars, {} MiB", bytes >> 20),
         );
         Ok(())
@@ -245,7 +245,7 @@ async fn lock(cache: &Cache, version: Version, timeline: &Timeline) -> Result<Fl
         };
         if !told {
             timeline.say(
-                "maven",
+                "mvn",
                 format!("another run is fetching RocketMQ {version}; waiting"),
             );
             told = true;

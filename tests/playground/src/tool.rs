@@ -7,11 +7,16 @@ use anyhow::{Result, bail};
 
 use crate::clock::Deadline;
 use crate::process::{Process, ProcessSpec, Spawner, last_lines};
+use crate::timeline::Timeline;
 
-/// How often somebody who waits for a download is told how far it is.
-const TELL_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked how far a download or a build is.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Runs `spec` to its end. `tell` is called every two seconds with the output file, to say how far it is.
+/// After so many looks without news it is said again: people shall see that it lives.
+const PATIENCE: u32 = 8;
+
+/// Runs `spec` to its end. `progress` is called every two seconds with the output file; `timeline` says what it
+/// tells when it is news.
 ///
 /// # Errors
 /// When it cannot be started, fails (with the end of its output), or is not done within `limit`.
@@ -19,12 +24,15 @@ pub(crate) async fn run(
     spawner: &Spawner,
     spec: &ProcessSpec,
     limit: Duration,
-    tell: impl Fn(&Path),
+    timeline: &Timeline,
+    progress: impl Fn(&Path) -> String,
 ) -> Result<()> {
     let mut process: Process = spawner.start(spec)?;
     let deadline = Deadline::after(limit);
+    let mut said = String::new();
+    let mut silent = 0;
     loop {
-        if let Ok(status) = process.wait_for_end(TELL_EVERY).await {
+        if let Ok(status) = process.wait_for_end(LOOK_EVERY).await {
             if status.success() {
                 return Ok(());
             }
@@ -37,6 +45,12 @@ pub(crate) async fn run(
         if deadline.is_over() {
             bail!("run {}: not done after {limit:?}", spec.name);
         }
-        tell(&spec.output);
+        let now = progress(&spec.output);
+        silent += 1;
+        if now != said || silent >= PATIENCE {
+            timeline.say(&spec.name, &now);
+            said = now;
+            silent = 0;
+        }
     }
 }

@@ -97,7 +97,8 @@ async fn install(spawner: &Spawner, folder: &Path, timeline: &Timeline) -> Resul
     let base = ProcessSpec::new("apt-get", &apt, folder, folder.join("apt-get.log"))
         .variable("DEBIAN_FRONTEND", "noninteractive");
     let update = base.clone().arguments(["-q", "update"]);
-    tool::run(spawner, &update, INSTALL_LIMIT, |_| ()).await?;
+    let still = |_: &Path| "still at it".to_owned();
+    tool::run(spawner, &update, INSTALL_LIMIT, timeline, still).await?;
     let install = |java: &'static str| {
         let mut packages = vec![java];
         if program_in_path("mvn").is_none() {
@@ -107,14 +108,20 @@ async fn install(spawner: &Spawner, folder: &Path, timeline: &Timeline) -> Resul
             .arguments(["-q", "install", "-y", "--no-install-recommends"])
             .arguments(packages)
     };
-    let tell = |_: &Path| timeline.say("install", "still at it");
-    if tool::run(spawner, &install(java), INSTALL_LIMIT, tell)
+    if tool::run(spawner, &install(java), INSTALL_LIMIT, timeline, still)
         .await
         .is_ok()
     {
         return Ok(());
     }
-    tool::run(spawner, &install(other_java), INSTALL_LIMIT, tell).await
+    tool::run(
+        spawner,
+        &install(other_java),
+        INSTALL_LIMIT,
+        timeline,
+        still,
+    )
+    .await
 }
 
 #[cfg(test)]
