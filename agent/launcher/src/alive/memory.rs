@@ -76,6 +76,8 @@ impl Memory {
         if !is_silent {
             process.answered_ms = now_ms;
         }
+        // Looks may be far apart: the time before the port opened is no silence either.
+        process.answered_ms = process.answered_ms.max(broker.running_ms.unwrap_or(0));
         process.note_activity(now_ms, broker);
         self.process = Some(process);
     }
