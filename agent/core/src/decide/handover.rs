@@ -38,17 +38,12 @@ impl Turn<'_> {
         let handover = self.next.handover.clone()?;
         match handover.step {
             HandoverStep::Killing => {
-                if let Some(target) = &handover.target {
-                    let told =
-                        self.next.answered.is_some() && self.next.answered == handover.request;
-                    if !told {
-                        self.next.answered.clone_from(&handover.request);
-                        self.announce(Event::SwitchOver {
-                            target: target.clone(),
-                        });
-                    }
+                let reason = self.release(seen, handover.target.clone(), Reason::Switchover);
+                if let Some(target) = handover.target.filter(|_| reason == Reason::Switchover) {
+                    self.next.answered = handover.request.or_else(|| self.next.answered.take());
+                    self.announce(Event::SwitchOver { target });
                 }
-                Some(self.release(seen, handover.target, Reason::Switchover))
+                Some(reason)
             }
             HandoverStep::Gating | HandoverStep::Draining { .. } => {
                 self.next.handover = None;

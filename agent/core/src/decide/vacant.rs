@@ -267,10 +267,13 @@ impl<'a> Turn<'a> {
             start: extent.end,
             master: self.seen.me.member.clone(),
         };
+        // Who was handed the Lease by plan fails nobody over.
+        let planned = vacancy.record.and_then(|r| r.target.as_ref()) == Some(&self.seen.me.member);
         let last = vacancy
             .record
             .and_then(|r| r.replication.as_ref())
-            .map(|r| r.master.member.clone());
+            .map(|r| r.master.member.clone())
+            .filter(|_| !planned);
         let record = self.new_record(vacancy, volume, extent, launcher.instance.clone(), entry);
         self.opening_of(id, last);
         self.write(
