@@ -247,6 +247,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         address: broker_at,
         cluster: cluster.to_owned(),
         broker_name: broker_name.to_owned(),
+        commitlog: layout.commitlog.clone(),
         options: options.clone(),
         clock,
         echo,

@@ -3,6 +3,7 @@
 //! Nothing here fails loudly: what cannot be read leaves the reading as it is, and it grows old (I7).
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -91,6 +92,8 @@ pub struct Probe {
     pub cluster: String,
     /// `brokerName`.
     pub broker_name: String,
+    /// Its commit log, on the volume that we share.
+    pub commitlog: PathBuf,
     /// Deadlines and credentials.
     pub options: ClientOptions,
     /// Our clocks.
@@ -184,7 +187,7 @@ pub async fn watch_broker(
                         told_stranger = false;
                         seen.send_modify(|seen| {
                             seen.reading = Reading::known(broker, at);
-                            seen.version = Some(version);
+                            seen.version = version.or_else(|| seen.version.take());
                         });
                     }
                     Ok(Err(problem)) => probe.failed(session, &problem, &seen, &mut told_stranger),
@@ -273,7 +276,10 @@ impl Probe {
     }
 
     /// One reading; its time is from before the first question.
-    async fn read(&self, session: &mut Session) -> Result<(Broker, Tick, String), ProbeError> {
+    async fn read(
+        &self,
+        session: &mut Session,
+    ) -> Result<(Broker, Tick, Option<String>), ProbeError> {
         let at = self.clock.tick();
         let orders = self.echo.orders();
         let client = match &session.client {
@@ -287,7 +293,13 @@ impl Probe {
         if let (Recovered::NotAsked, Role::Master) = (&session.recovered, session.life.role) {
             session.recovered = Recovered::Told(recovered(&client).await?);
         }
-        let info = client.ask(&GetRuntimeInfo).await?;
+        let info = match client.ask(&GetRuntimeInfo).await {
+            Ok(info) => info,
+            Err(error) if error.is_not_ready() => {
+                return self.just_recovered(session, known, at, error);
+            }
+            Err(error) => return Err(error.into()),
+        };
         if self.echo.orders() != orders {
             return Err(ProbeError::Overtaken);
         }
@@ -305,7 +317,31 @@ impl Probe {
                     .unwrap_or(known.refused_until_ms),
             ),
         };
-        Ok((broker, at, info.version))
+        Ok((broker, at, Some(info.version)))
+    }
+
+    /// For most of its first second a broker serves everything but its runtime info (seen on 5.x). A promotion need not
+    /// wait for that: where the log ended after the recovery is known, and nothing was written since.
+    fn just_recovered(
+        &self,
+        session: &Session,
+        known: Known,
+        at: Tick,
+        young: CallError,
+    ) -> Result<(Broker, Tick, Option<String>), ProbeError> {
+        let Recovered::Told(Some(end)) = session.recovered else {
+            return Err(young.into());
+        };
+        let Some(min) = first_offset(&self.commitlog) else {
+            return Err(young.into());
+        };
+        let broker = Broker {
+            min,
+            end,
+            recovered: Some(end),
+            gate: self.gate(known.role, known.refused_until_ms),
+        };
+        Ok((broker, at, None))
     }
 
     /// The broker's role and gate: from memory while no order of ours could have changed it.
@@ -362,6 +398,13 @@ impl Probe {
             BrokerRole::AsyncMaster | BrokerRole::SyncMaster => Gate::Open,
         }
     }
+}
+
+/// The first offset that a commit log holds: the name of its first file.
+fn first_offset(commitlog: &Path) -> Option<Offset> {
+    let names = std::fs::read_dir(commitlog).ok()?.flatten();
+    let starts = names.filter_map(|file| file.file_name().to_str()?.parse().ok());
+    starts.min().map(Offset::new)
 }
 
 /// Where the log ended right after the recovery; `None` where the version does not tell (4.9).
