@@ -1,1 +1,19 @@
 //! Every promise on real brokers.
+//!
+//! The tests are in `tests/brokers`, one file per promise, each story told on the newest RocketMQ and on 4.9
+//! ([`on_each_version!`]). Here is what they share:
+//!
+//! * [`case`] plays one story at a time: a fresh playground, a limit, and everybody's last words when it fails;
+//! * [`group`] is a group of members under the care of our agents, with an API server and a name server;
+//! * [`books`] settles what producer and consumer saw;
+//! * [`figures`] reads what the agents measured themselves;
+//! * [`holds`] watches that something stays true for a while: the one thing that can only be told by waiting.
+
+pub mod books;
+pub mod case;
+pub mod figures;
+pub mod group;
+pub mod holds;
+
+pub use case::Case;
+pub use group::{Group, Shape};

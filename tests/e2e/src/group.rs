@@ -1,0 +1,450 @@
+//! A group of members under the care of our agents.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use playground::clock::now;
+use playground::kube::NAMESPACE;
+use playground::lease::GroupLease;
+use playground::logs::{self, Log};
+use playground::traffic::{
+    Consumer, NameServers, Outcome, Prober, Probers, Producer, ProducerSpec, disputes, reigns,
+};
+use playground::wait::until;
+use playground::{ControlPlane, GroupSpec, Member, NameServer, Role, http, nameserver};
+use serde_json::{Value, json};
+
+use crate::case::Case;
+
+/// The annotation with the holder's record.
+pub const STATE: &str = "rocketmq-ha.io/state";
+/// The annotation that asks for rest.
+pub const PAUSED: &str = "rocketmq-ha.io/paused";
+/// The annotation that asks for a planned switchover.
+pub const SWITCHOVER: &str = "rocketmq-ha.io/switchover";
+
+/// More than any step needs on a machine that does other things as well.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// The topic of producer and consumer.
+pub const TOPIC: &str = "e2e";
+
+const GROUP: &str = "orders";
+
+/// Two honest reigns of one member within this time: no group changes its master so fast.
+const SHORTEST_REIGN: Duration = Duration::from_millis(500);
+
+/// The quickest lease timing that is safe on a busy machine: a successor may start 6 s after the last sign of life.
+pub const QUICK: [&str; 4] = [
+    "--take-wait=6s",
+    "--permit=4s",
+    "--renew=800ms",
+    "--request-timeout=1s",
+];
+
+/// How a group is made.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Flags of every agent.
+    pub flags: Vec<String>,
+    /// Settings of the base broker.conf.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Default for Shape {
+    /// Two members, [`QUICK`].
+    fn default() -> Self {
+        Self {
+            flags: QUICK.map(str::to_owned).into(),
+            settings: BTreeMap::new(),
+        }
+    }
+}
+
+/// Two members, an API server and a name server.
+#[derive(Debug)]
+pub struct Group<'a> {
+    case: &'a Case,
+    // Before what it needs: dropped in this order.
+    members: Vec<Member>,
+    server: NameServer,
+    names: NameServers,
+    plane: ControlPlane,
+}
+
+impl<'a> Group<'a> {
+    /// Starts everything. Back when there is a master that serves and everybody else follows.
+    ///
+    /// # Errors
+    /// When that does not come about.
+    pub async fn form(case: &'a Case, shape: Shape) -> Result<Self> {
+        let begin = now();
+        let mut group = Self::prepare(case, shape).await?;
+        for member in &mut group.members {
+            member.start()?;
+        }
+        group.serving_after(0).await.context("form the group")?;
+        let master = group.master().await?;
+        for slave in group.others(master) {
+            group.follows(slave).await.context("form the group")?;
+        }
+        case.say(format!("formed in {}", in_ms(begin)));
+        Ok(group)
+    }
+
+    async fn prepare(case: &'a Case, shape: Shape) -> Result<Self> {
+        let ground = case.ground();
+        let programs = ground.programs().await?;
+        let plane = ControlPlane::start(ground.path()).await?;
+        let mut server = ground.name_server("ns")?;
+        server.ready(nameserver::READY_LIMIT).await?;
+        let names = NameServers {
+            addresses: vec![server.address()],
+            group: GROUP.to_owned(),
+        };
+        let spec = GroupSpec {
+            name: GROUP.to_owned(),
+            members: (0..2).map(|index| format!("{GROUP}-{index}")).collect(),
+            name_servers: names.addresses.clone(),
+            kubeconfig: plane.kubeconfig().to_owned(),
+            namespace: NAMESPACE.to_owned(),
+            key_file: ground.group_key(GROUP)?,
+            agent_flags: shape.flags,
+            settings: shape.settings,
+        };
+        let members: Result<Vec<Member>> = spec
+            .members
+            .iter()
+            .map(|name| ground.member(name, &spec, &programs))
+            .collect();
+        Ok(Self {
+            case,
+            members: members?,
+            server,
+            names,
+            plane,
+        })
+    }
+
+    /// The story it is in.
+    #[must_use]
+    pub fn case(&self) -> &'a Case {
+        self.case
+    }
+
+    /// A member.
+    #[must_use]
+    pub fn member(&self, index: usize) -> &Member {
+        &self.members[index]
+    }
+
+    /// A member, to be killed, frozen, started.
+    #[must_use]
+    pub fn member_mut(&mut self, index: usize) -> &mut Member {
+        &mut self.members[index]
+    }
+
+    /// All but one.
+    #[must_use]
+    pub fn others(&self, index: usize) -> Vec<usize> {
+        (0..self.members.len())
+            .filter(|other| *other != index)
+            .collect()
+    }
+
+    /// The other one of two.
+    #[must_use]
+    pub fn other(&self, index: usize) -> usize {
+        1 - index
+    }
+
+    /// The name servers as clients use them.
+    #[must_use]
+    pub fn names(&self) -> &NameServers {
+        &self.names
+    }
+
+    /// Where brokers register.
+    #[must_use]
+    pub fn name_server(&self) -> &NameServer {
+        &self.server
+    }
+
+    /// The API server.
+    #[must_use]
+    pub fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
+    /// A producer of messages of this size.
+    ///
+    /// # Errors
+    /// When the machine gives no random bytes.
+    pub fn producer(&self, body_bytes: usize) -> Result<Producer> {
+        let mut spec = ProducerSpec::new(self.names.clone(), TOPIC);
+        spec.body_bytes = body_bytes;
+        Producer::start(spec)
+    }
+
+    /// A consumer of that producer's messages.
+    #[must_use]
+    pub fn consumer(&self, producer: &Producer) -> Consumer {
+        Consumer::start(self.names.clone(), TOPIC, producer.stamp().clone())
+    }
+
+    /// One prober pinned to each member.
+    #[must_use]
+    pub fn probers(&self) -> Probers {
+        let brokers = self.members.iter().map(|member| Prober {
+            broker: member.name().to_owned(),
+            address: member.contact().address,
+        });
+        Probers::start(brokers.collect())
+    }
+}
+
+impl Group<'_> {
+    /// The group's Lease.
+    ///
+    /// # Errors
+    /// When there is none or it says nothing.
+    pub async fn lease(&self) -> Result<GroupLease> {
+        GroupLease::read(&self.plane).await
+    }
+
+    /// Who the Lease says is master and serves; waits for one.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn master(&self) -> Result<usize> {
+        let lease = self.serving_after(0).await?;
+        self.index(&lease.term.master)
+    }
+
+    /// Waits for a serving term above this epoch.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn serving_after(&self, epoch: u64) -> Result<GroupLease> {
+        until("a serving master in the Lease", LIMIT, async || {
+            let lease = self.lease().await?;
+            let term = &lease.term;
+            ensure!(
+                term.stage == "serving" && term.epoch > epoch && lease.holder.is_some(),
+                "{} is {} in term {}, holder {:?}",
+                term.master,
+                term.stage,
+                term.epoch,
+                lease.holder
+            );
+            Ok(lease)
+        })
+        .await
+    }
+
+    /// Which member has this name.
+    ///
+    /// # Errors
+    /// When none has.
+    pub fn index(&self, name: &str) -> Result<usize> {
+        let index = self.members.iter().position(|member| member.name() == name);
+        index.with_context(|| format!("{name} is none of ours"))
+    }
+
+    /// The word for what a member's agent decided last.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub async fn reason(&self, index: usize) -> Result<String> {
+        let status = self.member(index).status().await?;
+        let reason = status["reason"].as_str();
+        reason.map(str::to_owned).context("read the reason")
+    }
+
+    /// Waits until a member's agent says one of these words.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn says(&self, index: usize, words: &[&str]) -> Result<String> {
+        let what = format!("{} to say one of {words:?}", self.member(index).name());
+        until(&what, LIMIT, async || {
+            let reason = self.reason(index).await?;
+            ensure!(words.contains(&reason.as_str()), "it says {reason}");
+            Ok(reason)
+        })
+        .await
+    }
+
+    /// Waits until a member runs as a slave whose log grows with the master's.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn follows(&self, index: usize) -> Result<()> {
+        let contact = self.member(index).contact();
+        let what = format!("{} to follow", contact.member);
+        until(&what, LIMIT, async || {
+            let status = self.member(index).status().await?;
+            let launcher = &status["observation"]["launcher"]["known"]["value"];
+            let upstream = &launcher["upstream"];
+            ensure!(
+                status["reason"] == "following" && upstream.get("streaming").is_some(),
+                "it says {}, upstream {upstream}",
+                status["reason"]
+            );
+            match contact.role().await? {
+                Role::Slave(_) => Ok(()),
+                Role::Master => bail!("its broker says it is master"),
+            }
+        })
+        .await
+    }
+
+    /// Waits until everybody has what this member has now.
+    ///
+    /// # Errors
+    /// When they do not in time.
+    pub async fn replicated(&self, master: usize) -> Result<()> {
+        let goal = self.end(master).await?;
+        for slave in self.others(master) {
+            let contact = self.member(slave).contact();
+            let what = format!("{} to have the master's log", contact.member);
+            until(&what, LIMIT, async || {
+                let has = contact.runtime().await?.commit_log_max.get();
+                ensure!(has >= goal, "it has {has} of {goal} bytes");
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Where a running member's log ends.
+    ///
+    /// # Errors
+    /// When its broker does not answer.
+    pub async fn end(&self, index: usize) -> Result<u64> {
+        let runtime = self.member(index).contact().runtime().await?;
+        Ok(runtime.commit_log_max.get())
+    }
+
+    /// Both logs, byte for byte, after everything was replicated.
+    ///
+    /// # Errors
+    /// When they differ.
+    pub async fn logs_are_equal(&self, master: usize) -> Result<()> {
+        self.replicated(master).await?;
+        let masters = self.log(master).await?;
+        for slave in self.others(master) {
+            let found = logs::compare(&masters, &self.log(slave).await?)?;
+            ensure!(
+                found.is_equal() && found.from == 0,
+                "logs differ: {} against the master: {found:?}",
+                self.member(slave).name()
+            );
+        }
+        Ok(())
+    }
+
+    /// A running member's log as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn log(&self, index: usize) -> Result<Log> {
+        Log::open(&self.member(index).commit_log(), self.end(index).await?)
+    }
+
+    /// Sets or removes an annotation of the group's Lease, as a person would with kubectl.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub async fn annotate(&self, key: &str, value: Option<&str>) -> Result<()> {
+        let name = lease_name(&self.lease_object().await?)?;
+        let path = format!("{}/{name}", leases());
+        let patch = json!({"metadata": {"annotations": {key: value}}});
+        let answer = http::merge_patch(self.plane.api().address(), &path, &patch).await?;
+        answer.json().map(drop)
+    }
+
+    /// The group's Lease as the API has it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn lease_object(&self) -> Result<Value> {
+        let path = format!("{}?labelSelector=rocketmq-ha.io/kind%3Dgroup", leases());
+        let mut list = http::get(self.plane.api().address(), &path).await?.json()?;
+        let lease = list["items"].get_mut(0).map(Value::take);
+        lease.context("find the group's Lease: none yet")
+    }
+
+    /// Waits for an Event with this reason whose message holds these words.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn announced(&self, reason: &str, words: &str) -> Result<()> {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/events");
+        let what = format!("Event {reason} with {words:?}");
+        until(&what, LIMIT, async || {
+            let list = http::get(self.plane.api().address(), &path).await?.json()?;
+            let events = list["items"].as_array().map_or(&[][..], Vec::as_slice);
+            let told: Vec<String> = events
+                .iter()
+                .filter(|event| event["reason"] == reason)
+                .map(|event| event["message"].to_string())
+                .collect();
+            let found = told.iter().any(|message| message.contains(words));
+            ensure!(found, "{} Events, with this reason {told:?}", events.len());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Fails when two members acknowledged at one time, or the reigns are not these members' in this order.
+    ///
+    /// # Errors
+    /// In those cases.
+    pub fn reigned(&self, probers: &Probers, order: &[usize]) -> Result<()> {
+        let seen = probers.acceptances();
+        let disputes = disputes(&seen, SHORTEST_REIGN);
+        ensure!(disputes.is_empty(), "two masters at once: {disputes:?}");
+        let reigns: Vec<String> = reigns(&seen)
+            .into_iter()
+            .map(|reign| reign.broker)
+            .collect();
+        let wanted: Vec<&str> = order
+            .iter()
+            .map(|index| self.member(*index).name())
+            .collect();
+        ensure!(reigns == wanted, "reigns: {reigns:?}, not {wanted:?}");
+        Ok(())
+    }
+}
+
+/// How many messages had each outcome, in words.
+#[must_use]
+pub fn counted(producer: &Producer) -> impl Display + use<> {
+    let ledger = producer.ledger();
+    let count = |outcome| ledger.count(outcome);
+    format!(
+        "{} acknowledged, {} refused, {} unknown",
+        count(Outcome::Accepted),
+        count(Outcome::Refused),
+        count(Outcome::Unknown)
+    )
+}
+
+/// Since then, in milliseconds, for people.
+#[must_use]
+pub fn in_ms(since: Instant) -> String {
+    format!("{} ms", since.elapsed().as_millis())
+}
+
+fn lease_name(lease: &Value) -> Result<String> {
+    let name = lease["metadata"]["name"].as_str();
+    name.map(str::to_owned).context("read the Lease's name")
+}
+
+fn leases() -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases")
+}
