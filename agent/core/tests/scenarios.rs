@@ -1,6 +1,11 @@
 //! Runs every story in `agent/core/scenarios`: given, at, expect. See the README there for the words.
 
-#[allow(unreachable_pub, missing_docs, clippy::unwrap_used, clippy::or_fun_call)]
+#[allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::or_fun_call
+)]
 mod scenario;
 
 use scenario::story;

@@ -1,0 +1,74 @@
+//! Actions as a timeline writes them, and how often each may be asked for in a second.
+
+use agent_core::action::Action;
+
+pub fn action(action: &Action) -> String {
+    match action {
+        Action::ReadLease => "read-lease".into(),
+        Action::Write(w) => format!(
+            "{:?}#{} on {:?}: term {} seq {} holder {:?}",
+            w.why, w.id, w.carries, w.record.term.id, w.record.seq, w.record.holder
+        ),
+        Action::Permit { term, until, .. } => format!("permit {term} until {}", until.as_millis()),
+        Action::Kill { term, why } => format!("kill {term} {why}"),
+        Action::Stop => "stop".into(),
+        Action::Shut { .. } => "shut".into(),
+        Action::Open { .. } => "open".into(),
+        Action::Register { .. } => "register".into(),
+        Action::Examine => "examine".into(),
+        Action::Freeze { vacancy } => format!("freeze {}:{}", vacancy.term, vacancy.seq),
+        Action::Repair { end, .. } => format!("repair {end}"),
+        Action::Prove {
+            holder, from, upto, ..
+        } => format!("prove {holder} {from}..{upto}"),
+        Action::Cut { to, end, .. } => format!("cut {end}->{to}"),
+        Action::Persist {
+            lineage, joined, ..
+        } => {
+            let last = lineage
+                .last()
+                .map_or("-".into(), |e| format!("{}@{}", e.epoch, e.start));
+            format!("persist {last} joined={:?}", joined.map(|j| j.epoch.get()))
+        }
+        Action::Start { role, term, .. } => format!("start {} {term}", role.as_str()),
+        Action::Admit { members, .. } => {
+            let names: Vec<_> = members.iter().map(|m| m.session.to_string()).collect();
+            format!("admit {}", names.join(","))
+        }
+        Action::Attach { holder, .. } => format!("attach {holder}"),
+        Action::Park => "park".into(),
+        Action::Announce(event) => format!("!{event:?}"),
+    }
+}
+
+/// Steady business is not told.
+pub fn quiet(action: &Action) -> bool {
+    matches!(action, Action::Permit { .. } | Action::ReadLease)
+        || matches!(action, Action::Write(w) if w.why == agent_core::WriteReason::Renew)
+}
+
+/// What is counted together, and how often it may come in a second. A level-triggered order is given again at every
+/// decision until it is seen done.
+pub fn bound(action: &Action) -> (&'static str, usize) {
+    match action {
+        Action::Write(_) => ("write", 8),
+        Action::Open { .. } => ("open", 6),
+        Action::Shut { .. } => ("shut", 6),
+        Action::Register { .. } => ("register", 2),
+        Action::Announce(_) => ("announce", 6),
+        Action::Start { .. } => ("start", 6),
+        Action::Cut { .. } => ("cut", 10),
+        Action::Admit { .. } => ("admit", 6),
+        Action::Attach { .. } => ("attach", 12),
+        Action::ReadLease
+        | Action::Permit { .. }
+        | Action::Kill { .. }
+        | Action::Stop
+        | Action::Examine
+        | Action::Freeze { .. }
+        | Action::Repair { .. }
+        | Action::Prove { .. }
+        | Action::Persist { .. }
+        | Action::Park => ("again until done", 60),
+    }
+}
