@@ -1,6 +1,7 @@
 //! The API server: one client, one way to count and to classify what it answers.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -180,21 +181,49 @@ impl ApiCounter {
 /// # Errors
 /// The kubeconfig cannot be read, or there is none and this is no pod.
 pub async fn connect(settings: &KubeSettings) -> anyhow::Result<Client> {
-    let mut config = match &settings.kubeconfig {
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path)
-                .with_context(|| format!("read kubeconfig {}: give --kubeconfig a readable file", path.display()))?;
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
-        }
+    let config = match &settings.kubeconfig {
+        Some(path) => read(path).await?,
         None => Config::incluster()
             .context("read the pod's service account: outside Kubernetes give --kubeconfig (ROCKETMQ_HA_KUBECONFIG)")?,
     };
-    config.connect_timeout = Some(settings.request);
+    client(config, settings.request)
+}
+
+/// A client for a person: their kubeconfig's, or the pod's they are in; and the namespace that goes with it.
+///
+/// # Errors
+/// The kubeconfig cannot be read, or there is none and this is no pod.
+pub async fn connect_as_operator(
+    kubeconfig: Option<&Path>,
+    limit: Duration,
+) -> anyhow::Result<(Client, String)> {
+    let config = match kubeconfig {
+        Some(path) => read(path).await?,
+        None => Config::infer()
+            .await
+            .context("find the cluster: give --kubeconfig, set KUBECONFIG, or run it in a pod")?,
+    };
+    let namespace = config.default_namespace.clone();
+    Ok((client(config, limit)?, namespace))
+}
+
+async fn read(path: &Path) -> anyhow::Result<Config> {
+    let shown = path.display();
+    let kubeconfig = Kubeconfig::read_from(path)
+        .with_context(|| format!("read kubeconfig {shown}: give --kubeconfig a readable file"))?;
+    let options = KubeConfigOptions::default();
+    Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .with_context(|| format!("use the current context of kubeconfig {shown}"))
+}
+
+fn client(mut config: Config, limit: Duration) -> anyhow::Result<Client> {
+    config.connect_timeout = Some(limit);
     // One call is one attempt: a PUT that is sent again after a 504 meets its own commit and calls it a conflict (H2, H3).
     config.default_retry = false;
     // Watches are quiet for long; their silence is judged by who reads them.
     config.read_timeout = None;
-    config.write_timeout = Some(settings.request);
+    config.write_timeout = Some(limit);
     Client::try_from(config).context("build the Kubernetes client")
 }
 

@@ -7,7 +7,8 @@
 //! - the API server: [`kubernetes`], [`names`], [`record_codec`], and below `observe` and `act`;
 //! - the launcher: [`launcher_link`], below `observe` and `act`, and the [`watchdog`] thread;
 //! - the other members' agents: [`peer`];
-//! - for people and machines: [`admin`], [`metrics`], [`history`], [`transition`], [`health`], [`cli`];
+//! - for people and machines: [`admin`], [`metrics`], [`history`], [`transition`], [`health`];
+//! - the command line: [`cli`], and the operator's part of it: [`command`];
 //! - time: [`clock`].
 
 pub mod act;
@@ -16,6 +17,7 @@ pub mod base_conf;
 pub mod broker_conf;
 pub mod cli;
 pub mod clock;
+pub mod command;
 pub mod cycle;
 pub mod health;
 pub mod history;

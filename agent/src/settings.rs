@@ -568,7 +568,7 @@ fn policy(args: &TimingArgs, qos: u8) -> Result<Policy, SettingsError> {
 }
 
 /// `250ms`, `10s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

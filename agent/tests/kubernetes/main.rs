@@ -5,6 +5,7 @@
     reason = "a helper of a test may panic like the test itself"
 )]
 
+mod commands;
 mod ground;
 mod lease_reads;
 mod lease_writes;
