@@ -106,6 +106,8 @@ pub(super) fn action(value: &Value) -> String {
     match value {
         Value::String(word) => word.clone(),
         Value::Object(fields) => match fields.iter().next() {
+            // An announcement is an event with facts of its own.
+            Some((word, inner)) if word == "announce" => format!("announce({})", action(inner)),
             Some((word, inner)) => {
                 let facts = facts(inner);
                 if facts.is_empty() {
@@ -136,5 +138,52 @@ fn facts(inner: &Value) -> String {
             told.collect::<Vec<_>>().join(" ")
         }
         other => plain(other).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent_core::action::Event;
+    use agent_core::{Action, Reason};
+    use serde_json::json;
+
+    #[test]
+    fn the_agents_own_history_can_be_read() {
+        let entry = crate::history::Entry {
+            time: Timestamp::UNIX_EPOCH,
+            tick_ms: 5,
+            reason: Reason::Opening.word(),
+            sentence: Reason::Opening.sentence(),
+            actions: vec![
+                Action::ReadLease,
+                Action::Announce(Event::SwitchOverFailed {
+                    why: Reason::SwitchoverLag,
+                }),
+            ],
+            observation: "00".to_owned(),
+        };
+        let read: Entry = serde_json::from_value(json!(entry)).unwrap();
+        assert_eq!(read.reason, "opening");
+        let shown: Vec<String> = read.actions.iter().map(action).collect();
+        assert_eq!(shown[0], "read_lease");
+        assert!(shown[1].starts_with("announce"), "{}", shown[1]);
+    }
+
+    #[test]
+    fn an_action_is_shown_in_a_few_words() {
+        let kill = json!({"kill": {"term": {"epoch": 6, "nonce": 1}, "why": "lease_lost"}});
+        assert_eq!(action(&kill), "kill(term=6 why=lease_lost)");
+        let write = json!({"write": {"id": 3, "carries": 7, "why": "acquire", "record": {"big": []}, "clear_switchover": false}});
+        assert_eq!(action(&write), "write(carries=7 id=3 why=acquire)");
+        let told = json!({"announce": {"switch_over_failed": {"why": "switchover_lag"}}});
+        assert_eq!(
+            action(&told),
+            "announce(switch_over_failed(why=switchover_lag))"
+        );
+        // Whatever a newer agent says.
+        for odd in [json!(null), json!({}), json!({"x": [1]}), json!(5)] {
+            let _ = action(&odd);
+        }
     }
 }

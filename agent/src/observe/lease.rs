@@ -47,6 +47,8 @@ struct Known {
     asked: (Tick, u64),
     /// The last complaints about requests, so that they are made once.
     complaint: String,
+    /// What was wrong with the record at the last look, so that it is said once.
+    damage: Option<String>,
 }
 
 impl Known {
@@ -242,16 +244,94 @@ impl Shared {
             );
         }
         known.complaint = said;
-        if let LeaseSeen::Damaged { why, .. } = &seen {
-            debug!(
+        let damage = match &seen {
+            LeaseSeen::Damaged { why, .. } => Some(why.clone()),
+            LeaseSeen::Absent
+            | LeaseSeen::Stranger { .. }
+            | LeaseSeen::Newer { .. }
+            | LeaseSeen::Record { .. } => None,
+        };
+        if let Some(why) = damage.as_ref().filter(|_| damage != known.damage) {
+            warn!(
                 lease = self.names.lease,
-                why, "the Lease's record is not sound"
+                why,
+                "the Lease's record is not sound and gives nobody rights: the group elects again"
             );
         }
+        known.damage = damage;
         self.publish.send_replace(Reading::known(seen, at));
     }
 }
 
 fn version(lease: Option<&Lease>) -> Option<&String> {
     lease.and_then(|l| l.metadata.resource_version.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(version: u64) -> Lease {
+        let mut lease = Lease::default();
+        lease.metadata.resource_version = Some(version.to_string());
+        lease
+    }
+
+    fn heard(known: &mut Known, version: u64) -> bool {
+        known.hear(Some(Rv::new(version)), Some(lease(version)))
+    }
+
+    fn shown(known: &Known) -> Option<u64> {
+        let version = known.object.as_ref().and_then(record_codec::version);
+        version.map(Rv::get)
+    }
+
+    #[test]
+    fn a_commit_that_an_event_has_overtaken_does_not_bring_the_old_object_back() {
+        let mut known = Known::default();
+        assert!(heard(&mut known, 13));
+        assert!(!heard(&mut known, 12));
+        assert_eq!(shown(&known), Some(13));
+        // Also when what overtook it was a deletion.
+        assert!(known.hear(Some(Rv::new(15)), None));
+        assert!(!heard(&mut known, 14));
+        assert_eq!(shown(&known), None);
+        // The event of our own commit is no news, and no harm.
+        assert!(heard(&mut known, 16) && heard(&mut known, 16));
+    }
+
+    #[test]
+    fn a_late_event_about_a_deleted_namesake_does_not_hide_the_new_lease() {
+        let mut known = Known::default();
+        assert!(known.answer(0, None));
+        assert!(heard(&mut known, 11));
+        assert!(!known.hear(Some(Rv::new(10)), None));
+        assert_eq!(shown(&known), Some(11));
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_is_dropped_unless_it_is_as_new() {
+        let mut known = Known::default();
+        assert!(heard(&mut known, 10));
+        let asked = known.heard;
+        assert!(heard(&mut known, 11));
+        assert!(!known.answer(asked, Some(lease(10))));
+        assert!(
+            !known.answer(asked, None),
+            "it may be from before the Lease was made"
+        );
+        assert_eq!(shown(&known), Some(11));
+        assert!(known.answer(asked, Some(lease(11))));
+        assert!(known.answer(asked, Some(lease(12))));
+        assert_eq!(shown(&known), Some(12));
+    }
+
+    #[test]
+    fn what_a_restored_backup_says_is_taken_as_it_is() {
+        let mut known = Known::default();
+        assert!(heard(&mut known, 900));
+        assert!(known.answer(known.heard, Some(lease(40))));
+        assert!(heard(&mut known, 41));
+        assert_eq!(shown(&known), Some(41));
+    }
 }

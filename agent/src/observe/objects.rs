@@ -205,3 +205,119 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::coordination::v1::Lease;
+    use kube::{Client, Config};
+    use prometheus::Registry;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    const LIST: &str = r#"{"kind":"LeaseList","apiVersion":"coordination.k8s.io/v1","metadata":{"resourceVersion":"5"},"items":[]}"#;
+    const GONE: &str = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old","reason":"Expired","code":410}}"#;
+
+    /// What a watch answers.
+    #[derive(Clone, Copy)]
+    enum Watch {
+        /// This, and its end at once.
+        Ends(&'static str),
+        /// Nothing, for ever.
+        Hangs,
+    }
+
+    /// A server that answers every list; and how many lists and watches it was asked for.
+    async fn server(watch: Watch) -> (Objects<Lease>, Arc<[AtomicUsize; 2]>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap());
+        let asked: Arc<[AtomicUsize; 2]> = Arc::default();
+        let counts = asked.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(answer(stream, watch, counts.clone()));
+            }
+        });
+        let client = Client::try_from(Config::new(uri.parse().unwrap())).unwrap();
+        let objects = Objects {
+            api: Api::namespaced(client, "default"),
+            resource: "leases",
+            labels: None,
+            fields: None,
+            limit: Duration::from_secs(1),
+            idle: Duration::from_millis(100),
+            counter: ApiCounter::register(&Registry::new()).unwrap(),
+        };
+        (objects, asked)
+    }
+
+    async fn answer(mut stream: TcpStream, watch: Watch, asked: Arc<[AtomicUsize; 2]>) {
+        let mut head = vec![0_u8; 4096];
+        let read = stream.read(&mut head).await.unwrap();
+        let watching = String::from_utf8_lossy(&head[..read]).contains("watch=true");
+        asked[usize::from(watching)].fetch_add(1, SeqCst);
+        let body = match (watching, watch) {
+            (false, _) => LIST,
+            (true, Watch::Ends(body)) => body,
+            (true, Watch::Hangs) => {
+                let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+                stream.write_all(head.as_bytes()).await.unwrap();
+                std::future::pending().await
+            }
+        };
+        let text = format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn follow_for(objects: &Objects<Lease>, how_long: Duration) {
+        let never = Notify::new();
+        let following = objects.follow(&never, |_| {});
+        assert!(timeout(how_long, following).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_ends_at_once_is_not_begun_again_at_once() {
+        for body in ["", GONE] {
+            let (objects, asked) = server(Watch::Ends(body)).await;
+            follow_for(&objects, Duration::from_millis(700)).await;
+            let watches = asked[1].load(SeqCst);
+            assert!((2..=6).contains(&watches), "{watches} watches for {body:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_says_nothing_is_given_up() {
+        let (objects, asked) = server(Watch::Hangs).await;
+        follow_for(&objects, Duration::from_millis(1500)).await;
+        assert!(asked[0].load(SeqCst) >= 2, "listed again");
+    }
+
+    #[tokio::test]
+    async fn one_that_read_more_than_the_watch_told_gets_a_new_list() {
+        let (objects, asked) = server(Watch::Hangs).await;
+        let objects = Objects {
+            idle: IDLE,
+            ..objects
+        };
+        let again = Notify::new();
+        let following = objects.follow(&again, |_| {});
+        let asking = async {
+            for round in 1..4 {
+                while asked[1].load(SeqCst) < round {
+                    sleep(Duration::from_millis(1)).await;
+                }
+                again.notify_one();
+            }
+        };
+        tokio::select! {
+            () = following => {}
+            done = timeout(Duration::from_secs(10), asking) => done.unwrap(),
+        }
+    }
+}

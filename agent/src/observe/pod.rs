@@ -177,3 +177,131 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
         .flatten();
     containers.chain(sidecars)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn ended(id: &str, reason: &str) -> Value {
+        json!({"terminated": {"containerID": id, "reason": reason, "exitCode": 137}})
+    }
+
+    /// A pod with one container in these states.
+    fn pod(name: &str, state: Value, last: Value) -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "uid": format!("uid-{name}")},
+            "spec": {"containers": [{"name": "broker"}]},
+            "status": {"containerStatuses": [{
+                "name": "broker", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
+                "containerID": "cri://now", "state": state, "lastState": last,
+            }]},
+        }))
+        .unwrap()
+    }
+
+    fn view(pods: &[&Pod]) -> PodView {
+        let mut seen = Pods::new();
+        let items = pods.iter().map(|p| (*p).clone()).collect();
+        assert!(take(&mut seen, Sight::All(items), Tick::from_millis(5)));
+        view_of(&seen, "uid-me")
+    }
+
+    fn proofs(pod: &Pod) -> Vec<String> {
+        let view = view(&[pod]);
+        let member = member(pod);
+        let seen = view.others.get(&member).and_then(Reading::last);
+        seen.map(|s| s.terminated.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn h38_only_ends_that_a_kubelet_saw_prove_a_death() {
+        for reason in ["Completed", "Error", "OOMKilled"] {
+            let now = pod("a-0", ended("cri://now", reason), json!({}));
+            assert_eq!(proofs(&now), ["cri://now"], "{reason}");
+            let before = pod("a-0", json!({"running": {}}), ended("cri://old", reason));
+            assert_eq!(proofs(&before), ["cri://old"], "{reason}");
+        }
+        for reason in ["ContainerStatusUnknown", "NodeLost", "", "Whatever"] {
+            let unsure = pod("a-0", ended("cri://now", reason), json!({}));
+            assert!(proofs(&unsure).is_empty(), "{reason}");
+        }
+        let nameless = pod("a-0", ended("", "Error"), json!({}));
+        assert!(proofs(&nameless).is_empty());
+        let running = pod("a-0", json!({"running": {}}), json!({}));
+        assert!(proofs(&running).is_empty());
+    }
+
+    #[test]
+    fn h39_a_shadow_of_a_pod_and_a_virtual_node_prove_nothing() {
+        let dead = pod("a-0", ended("cri://now", "Error"), json!({}));
+        let mut mirror = dead.clone();
+        mirror.metadata.annotations = Some([(MIRROR.to_owned(), "x".to_owned())].into());
+        assert!(view(&[&mirror]).others.is_empty());
+        let mut virtual_one = serde_json::to_value(&dead).unwrap();
+        virtual_one["spec"]["tolerations"] = json!([{"key": VIRTUAL, "operator": "Exists"}]);
+        let virtual_one: Pod = serde_json::from_value(virtual_one).unwrap();
+        assert!(view(&[&virtual_one]).others.is_empty());
+    }
+
+    #[test]
+    fn h39_a_deleted_pod_keeps_its_last_word_until_its_name_is_used_again() {
+        let dead = pod("a-0", ended("cri://now", "Error"), json!({}));
+        let mut pods = Pods::new();
+        take(&mut pods, Sight::Gone(dead), Tick::from_millis(1));
+        let view = view_of(&pods, "uid-me");
+        let word = view.others[&Member::from("a-0")].last().unwrap();
+        assert_eq!((word.uid.as_str(), word.terminated.len()), ("uid-a-0", 1));
+        let next = pod("a-0", json!({"running": {}}), json!({}));
+        take(&mut pods, Sight::Changed(next), Tick::from_millis(2));
+        let view = view_of(&pods, "uid-me");
+        assert!(
+            view.others[&Member::from("a-0")]
+                .last()
+                .unwrap()
+                .terminated
+                .is_empty()
+        );
+        take(&mut pods, Sight::All(vec![]), Tick::from_millis(3));
+        assert!(pods.is_empty());
+    }
+
+    #[test]
+    fn a_failed_list_and_another_pods_news_make_no_pod_fresher() {
+        let mut pods = Pods::new();
+        let (one, two) = (
+            pod("a-0", json!({}), json!({})),
+            pod("a-1", json!({}), json!({})),
+        );
+        assert!(take(&mut pods, Sight::Changed(one), Tick::from_millis(1)));
+        assert!(!take(&mut pods, Sight::Asking, Tick::from_millis(2)));
+        assert!(!take(&mut pods, Sight::Current, Tick::from_millis(3)));
+        assert!(take(&mut pods, Sight::Changed(two), Tick::from_millis(4)));
+        let view = view_of(&pods, "uid-me");
+        let at = |member: &str| match view.others.get(&Member::from(member)) {
+            Some(Reading::Known { at, .. }) => Some(at.as_millis()),
+            _ => None,
+        };
+        assert_eq!((at("a-0"), at("a-1")), (Some(1), Some(4)));
+    }
+
+    #[test]
+    fn our_own_pod_is_known_by_its_uid_and_a_member_by_its_annotation() {
+        let mut other = pod("x-7d9f", json!({}), json!({}));
+        other.metadata.annotations = Some([(names::MEMBER.to_owned(), "a-1".to_owned())].into());
+        let mut me = pod("me", json!({"running": {}}), json!({}));
+        me.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).ok();
+        let view = view(&[&me, &other]);
+        let own = OwnPod {
+            name: "me".into(),
+            containers: vec!["cri://now".into()],
+            deleting: true,
+        };
+        assert_eq!(view.me, Some(own));
+        assert_eq!(
+            view.others.keys().collect::<Vec<_>>(),
+            [&Member::from("a-1")]
+        );
+    }
+}
