@@ -69,7 +69,13 @@ impl<'a> Turn<'a> {
         self.seeded();
         match launcher.upstream {
             Upstream::Diverged { term: of, .. } if of == term => {
-                // The bytes themselves say what no history did: stop, and compare again from the start.
+                // The bytes themselves say what no history did: stop, and compare again from the start. The old proof is
+                // void; while it stood, the broker would be started on this log again and again.
+                if let Some(volume) = self.volume().filter(|v| v.joined.is_some())
+                    && self.idle()
+                {
+                    self.persist(volume, volume.lineage.clone(), None, volume.seeding);
+                }
                 self.kill(term, Reason::Proving);
                 return Reason::Proving;
             }
