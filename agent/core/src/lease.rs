@@ -201,7 +201,8 @@ fn of_record<'a>(
         return own(held, state, launcher, || vacancy(Cause::Own, now));
     }
     if record.term.master != seen.me.member && proven_dead(record, seen) {
-        return Standing::Vacant(vacancy(Cause::Dead, now));
+        // Free since long ago: were it always free only now, who is second in rank would never see its time come.
+        return Standing::Vacant(vacancy(Cause::Dead, since));
     }
     let theirs = Duration::from_millis(record.take_wait_ms);
     let free_at = since.plus(policy.timing().take_wait.max(theirs));
