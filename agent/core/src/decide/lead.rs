@@ -6,7 +6,7 @@ use crate::ids::Instance;
 use crate::lease::{Cause, Held as Seen, Standing, Vacancy};
 use crate::observation::{EndCause, Launcher, Process};
 use crate::reason::Reason;
-use crate::record::{GroupRecord, MemberSession, Phase, Stage, TermId};
+use crate::record::{GroupRecord, MemberSession, Phase, Stage, TermId, Tuple};
 use crate::report::{Electable, Report, Role};
 use crate::state::{Backoff, Crash, Held, PendingKind};
 use crate::time::Boot;
@@ -314,6 +314,11 @@ impl Turn<'_> {
     }
 
     fn in_place(&mut self, seen: Seen<'_>) -> Reason {
+        let term = seen.record.term.id;
+        if self.in_place_too_long(seen) && !seen.requests.paused && self.successor(term) {
+            self.back_off(term);
+            return self.release(seen, None, Reason::OpeningTimeout);
+        }
         let vacancy = Vacancy {
             id: seen.record.tuple(),
             cause: Cause::Own,
@@ -323,6 +328,18 @@ impl Turn<'_> {
             free_at: self.now.tick,
         };
         self.vacant(&vacancy)
+    }
+
+    /// Whether our dead broker waits for its next start longer than a promotion may take: a volume that cannot be
+    /// walked any more must not hold the Lease while somebody else could serve.
+    fn in_place_too_long(&mut self, seen: Seen<'_>) -> bool {
+        // Our renewals go on meanwhile.
+        let life = Tuple {
+            seq: 0,
+            ..seen.record.tuple()
+        };
+        let since = self.collect_since(&life);
+        self.now.tick >= since.plus(self.policy.opening_limit)
     }
 
     /// Gives the Lease up. Nothing of ours runs any more when this is called.

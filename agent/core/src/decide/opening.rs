@@ -5,7 +5,7 @@ use crate::action::{Action, Event, WriteReason};
 use crate::lease::Held as Seen;
 use crate::observation::{Launcher, Process};
 use crate::reason::Reason;
-use crate::record::{GroupRecord, Replication, Stage, TermId};
+use crate::record::{Replication, Stage, TermId};
 use crate::report::Role;
 use crate::state::{Opening, PendingKind};
 use alloc::collections::BTreeSet;
@@ -49,13 +49,19 @@ impl Turn<'_> {
             Process::Ended { term: ended, .. } if *ended == term => {
                 self.fail(seen, launcher, Reason::OpeningFailed)
             }
-            Process::Idle | Process::Ended { .. } => self.prepare(seen.record, launcher),
+            Process::Idle | Process::Ended { .. } => self.prepare(seen, launcher),
         }
     }
 
     /// P2 to P4: a clean tail, the history on disk, then the process, born fenced.
-    fn prepare(&mut self, record: &GroupRecord, launcher: &Launcher) -> Reason {
+    fn prepare(&mut self, seen: Seen<'_>, launcher: &Launcher) -> Reason {
+        let record = seen.record;
         let term = &record.term;
+        // A volume that cannot be made ready must not hold the Lease while others could serve.
+        let since = self.next.opening.as_ref().map(|o| o.since);
+        if since.is_some_and(|s| self.now.tick >= s.plus(self.policy.opening_limit)) {
+            return self.fail(seen, launcher, Reason::OpeningTimeout);
+        }
         let Some(volume) = self.volume() else {
             return Reason::VolumeUnknown;
         };

@@ -165,7 +165,7 @@ impl<'a> Turn<'a> {
         extent: Extent,
         launcher: &Launcher,
     ) -> Reason {
-        let since = self.collect_since(vacancy);
+        let since = self.collect_since(&vacancy.id);
         let me = &self.seen.me.member;
         let target = vacancy
             .record
@@ -209,13 +209,14 @@ impl<'a> Turn<'a> {
         self.take(vacancy, extent, launcher, Reason::Acquire)
     }
 
-    fn collect_since(&mut self, vacancy: &Vacancy<'_>) -> Tick {
+    /// Since when we take part in this election.
+    pub(super) fn collect_since(&mut self, vacancy: &Tuple) -> Tick {
         let now = self.now.tick;
         match &self.next.election {
-            Some(election) if election.vacancy == vacancy.id => election.since,
+            Some(election) if election.vacancy == *vacancy => election.since,
             Some(_) | None => {
                 self.next.election = Some(Election {
-                    vacancy: vacancy.id.clone(),
+                    vacancy: vacancy.clone(),
                     since: now,
                 });
                 now
