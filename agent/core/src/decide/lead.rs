@@ -302,7 +302,11 @@ impl Turn<'_> {
         self.joined(term).any(|r| r.electable == Electable::Yes)
     }
 
+    /// Once for each term: a release takes many decisions, and each of them would double the pause.
     pub(super) fn back_off(&mut self, term: TermId) {
+        if self.next.backoff.is_some_and(|b| b.term == term) {
+            return;
+        }
         let failures = self.next.backoff.map_or(0, |b| b.failures);
         let pause = doubled(self.policy.backoff, failures).min(self.policy.backoff_cap);
         let until = self.now.tick.plus(pause);
