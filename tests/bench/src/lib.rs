@@ -1,1 +1,0 @@
-//! What it costs: figures printed, never asserted.

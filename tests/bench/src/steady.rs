@@ -1,0 +1,122 @@
+//! What agents and launchers cost with nothing going on.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use e2e::case::{self, Case};
+use e2e::group::{Group, LIMIT, Shape};
+use playground::{Member, Version, http};
+
+use crate::figures::Figures;
+
+/// Ticks of processor time in a second, as Linux counts them for programs.
+const TICKS: f64 = 100.0;
+
+pub(crate) fn measure(version: Version, seconds: u32) {
+    case::play("bench", version, async |case| {
+        story(case, version, seconds).await
+    });
+}
+
+async fn story(case: &Case, version: Version, seconds: u32) -> Result<()> {
+    // The timing that operators get: the load on the API server depends on it.
+    let mut group = Group::form(
+        case,
+        Shape {
+            flags: Vec::new(),
+            ..Shape::default()
+        },
+    )
+    .await?;
+    let producer = group.producer(1024)?;
+    producer.accept_more(100, LIMIT).await?;
+    producer.stop().await?;
+    let master = group.master().await?;
+    let mut figures = Figures::default();
+    let mut before = Vec::new();
+    for index in [master, group.other(master)] {
+        before.push(reading(group.member_mut(index)).await?);
+    }
+    tokio::time::sleep(Duration::from_secs(u64::from(seconds))).await;
+    for (index, before) in [master, group.other(master)].into_iter().zip(before) {
+        let role = if index == master { "master" } else { "slave" };
+        let after = reading(group.member_mut(index)).await?;
+        let span = f64::from(seconds);
+        figures.add(&format!("{role}: agent RSS, MiB"), after.agent.rss_mib);
+        figures.add(
+            &format!("{role}: agent, % of a core"),
+            (after.agent.cpu - before.agent.cpu) / span * 100.0,
+        );
+        figures.add(
+            &format!("{role}: API writes/s"),
+            (after.writes - before.writes) / span,
+        );
+        figures.add(
+            &format!("{role}: API reads/s"),
+            (after.reads - before.reads) / span,
+        );
+        figures.add(
+            &format!("{role}: launcher RSS, MiB"),
+            after.launcher.rss_mib,
+        );
+        figures.add(
+            &format!("{role}: launcher, % of a core"),
+            (after.launcher.cpu - before.launcher.cpu) / span * 100.0,
+        );
+    }
+    figures.print(&format!("steady state for {seconds} s, RocketMQ {version}"));
+    Ok(())
+}
+
+struct Reading {
+    agent: Cost,
+    launcher: Cost,
+    writes: f64,
+    reads: f64,
+}
+
+struct Cost {
+    rss_mib: f64,
+    /// Seconds of processor time since its start.
+    cpu: f64,
+}
+
+async fn reading(member: &mut Member) -> Result<Reading> {
+    let metrics = http::get(member.admin(), "/metrics").await?.body;
+    let requests = |verbs: &[&str]| -> f64 {
+        let lines = metrics
+            .lines()
+            .filter(|l| l.starts_with("rocketmq_ha_api_requests_total{"));
+        let wanted = lines.filter(|l| verbs.iter().any(|v| l.contains(&format!("verb=\"{v}\""))));
+        wanted
+            .filter_map(|l| l.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum()
+    };
+    Ok(Reading {
+        writes: requests(&["create", "update", "patch", "delete"]),
+        reads: requests(&["get", "list", "watch"]),
+        agent: cost(member.agent()?.pid())?,
+        launcher: cost(member.launcher()?.pid())?,
+    })
+}
+
+/// From /proc: resident memory, user and system time.
+fn cost(pid: i32) -> Result<Cost> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("read process {pid}"))?;
+    let rss = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .and_then(|l| l.split_whitespace().next());
+    let rss_kib: f64 = rss.context("read VmRSS")?.parse()?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').context("read stat")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks =
+        |index: usize| -> Result<f64> { Ok(fields.get(index).context("read stat")?.parse()?) };
+    Ok(Cost {
+        rss_mib: rss_kib / 1024.0,
+        cpu: (ticks(11)? + ticks(12)?) / TICKS,
+    })
+}
