@@ -9,19 +9,18 @@ use playground::clock::now;
 use playground::kube::NAMESPACE;
 use playground::lease::GroupLease;
 use playground::logs::{self, Log};
+use playground::process::ProcessSpec;
 use playground::traffic::{
     Consumer, NameServers, Outcome, Prober, Probers, Producer, ProducerSpec, disputes, reigns,
 };
 use playground::wait::until;
-use playground::{ControlPlane, GroupSpec, Member, NameServer, Role, http, nameserver};
+use playground::{ControlPlane, GroupSpec, Member, NameServer, Programs, Role, http, nameserver};
 use serde_json::{Value, json};
 
 use crate::case::Case;
 
 /// The annotation with the holder's record.
 pub const STATE: &str = "rocketmq-ha.io/state";
-/// The annotation that asks for rest.
-pub const PAUSED: &str = "rocketmq-ha.io/paused";
 /// The annotation that asks for a planned switchover.
 pub const SWITCHOVER: &str = "rocketmq-ha.io/switchover";
 
@@ -72,6 +71,16 @@ pub struct Group<'a> {
     server: NameServer,
     names: NameServers,
     plane: ControlPlane,
+    programs: Programs,
+}
+
+/// How a command of `rocketmq-ha` ended.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// What it wrote.
+    pub text: String,
 }
 
 impl<'a> Group<'a> {
@@ -125,6 +134,7 @@ impl<'a> Group<'a> {
             server,
             names,
             plane,
+            programs,
         })
     }
 
@@ -178,14 +188,20 @@ impl<'a> Group<'a> {
         &self.plane
     }
 
+    /// What a producer of messages of this size sends, to be adjusted.
+    #[must_use]
+    pub fn producer_spec(&self, body_bytes: usize) -> ProducerSpec {
+        let mut spec = ProducerSpec::new(self.names.clone(), TOPIC);
+        spec.body_bytes = body_bytes;
+        spec
+    }
+
     /// A producer of messages of this size.
     ///
     /// # Errors
     /// When the machine gives no random bytes.
     pub fn producer(&self, body_bytes: usize) -> Result<Producer> {
-        let mut spec = ProducerSpec::new(self.names.clone(), TOPIC);
-        spec.body_bytes = body_bytes;
-        Producer::start(spec)
+        Producer::start(self.producer_spec(body_bytes))
     }
 
     /// A consumer of that producer's messages.
@@ -320,6 +336,24 @@ impl Group<'_> {
         Ok(())
     }
 
+    /// Waits until everybody has told this member's launcher that they have what it has now.
+    ///
+    /// # Errors
+    /// When they do not in time.
+    pub async fn acknowledged(&self, master: usize) -> Result<()> {
+        let goal = self.end(master).await?;
+        until("the slaves to acknowledge", LIMIT, async || {
+            let status = self.member(master).status().await?;
+            let replicas = &status["observation"]["launcher"]["known"]["value"]["replicas"];
+            for slave in self.others(master) {
+                let acked = replicas[self.member(slave).name()].as_u64();
+                ensure!(acked >= Some(goal), "{replicas}, the master has {goal}");
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Where a running member's log ends.
     ///
     /// # Errors
@@ -353,6 +387,29 @@ impl Group<'_> {
     /// When it cannot be read.
     pub async fn log(&self, index: usize) -> Result<Log> {
         Log::open(&self.member(index).commit_log(), self.end(index).await?)
+    }
+
+    /// Runs a command of `rocketmq-ha` to its end, as an operator would.
+    ///
+    /// # Errors
+    /// When it cannot be run, or does not end in time.
+    pub async fn command(&self, words: &[&str]) -> Result<Answer> {
+        let folder = self.case.ground().path();
+        let output = folder.join("command.log");
+        if output.exists() {
+            std::fs::remove_file(&output).context("remove the last command's output")?;
+        }
+        let name = format!("rocketmq-ha {}", words.join(" "));
+        let spec = ProcessSpec::new(name, &self.programs.agent, folder, output.clone())
+            .arguments(words)
+            .arguments([
+                format!("--kubeconfig={}", self.plane.kubeconfig().display()),
+                format!("--namespace={NAMESPACE}"),
+            ]);
+        let mut process = self.case.ground().spawner().start(&spec)?;
+        let code = process.wait_for_end(LIMIT).await?.code();
+        let text = std::fs::read_to_string(&output).context("read a command's output")?;
+        Ok(Answer { code, text })
     }
 
     /// Sets or removes an annotation of the group's Lease, as a person would with kubectl.

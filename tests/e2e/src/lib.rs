@@ -6,6 +6,7 @@
 //! * [`case`] plays one story at a time: a fresh playground, a limit, and everybody's last words when it fails;
 //! * [`group`] is a group of members under the care of our agents, with an API server and a name server;
 //! * [`books`] settles what producer and consumer saw;
+//! * [`raw`] reads commit-log bytes, in stores and archives;
 //! * [`figures`] reads what the agents measured themselves;
 //! * [`holds`] watches that something stays true for a while: the one thing that can only be told by waiting.
 
@@ -14,6 +15,7 @@ pub mod case;
 pub mod figures;
 pub mod group;
 pub mod holds;
+pub mod raw;
 
 pub use case::Case;
 pub use group::{Group, Shape};

@@ -2,7 +2,11 @@
 
 mod agent_frozen;
 mod agent_restart;
+mod bad_input;
+mod diverged_tail;
+mod empty_slave;
 mod jvm_crash;
 mod member_lost;
 mod paused;
 mod switchover_lagging;
+mod unproven_slave;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::books::{Books, accepted};
-use e2e::group::{LIMIT, PAUSED, in_ms};
+use e2e::group::{LIMIT, in_ms};
 use e2e::holds::holds;
 use e2e::{Case, Group, Shape, on_each_version};
 use playground::clock::now;
@@ -22,7 +22,7 @@ async fn no_fail_over_until_it_is_resumed(case: &Case) -> Result<()> {
     let (old, before) = (group.master().await?, group.lease().await?);
     let new = group.other(old);
 
-    group.annotate(PAUSED, Some("true")).await?;
+    order(&group, "pause").await?;
     producer.accept_more(100, LIMIT).await?;
     let replicated = accepted(&producer);
     group.replicated(old).await?;
@@ -39,11 +39,17 @@ async fn no_fail_over_until_it_is_resumed(case: &Case) -> Result<()> {
     .await?;
 
     let resumed = now();
-    group.annotate(PAUSED, None).await?;
+    order(&group, "resume").await?;
     producer.accept_more(1, LIMIT).await?;
     case.say(format!("first message {} after the resume", in_ms(resumed)));
     let after = group.serving_after(before.term.epoch).await?;
     ensure!(group.index(&after.term.master)? == new, "{:?}", after.term);
     let books = Books::close(&group, producer, consumer).await?;
     books.keeps(&replicated)
+}
+
+async fn order(group: &Group<'_>, word: &str) -> Result<()> {
+    let answer = group.command(&[word]).await?;
+    ensure!(answer.code == Some(0), "{word} ended with {answer:?}");
+    Ok(())
 }
