@@ -188,6 +188,10 @@ mod tests {
     }
 
     /// A pod with one container in these states.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "cases write their states as literals"
+    )]
     fn pod(name: &str, state: Value, last: Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": name, "uid": format!("uid-{name}")},
