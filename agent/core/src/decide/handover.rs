@@ -61,7 +61,12 @@ impl Turn<'_> {
             return None;
         }
         let request = seen.requests.switchover.as_ref()?;
-        if seen.requests.paused || self.next.answered.as_ref() == Some(&request.id) {
+        if self.next.answered.as_ref() == Some(&request.id) {
+            // Told already, but the answer never reached the Lease.
+            self.answer(seen);
+            return None;
+        }
+        if seen.requests.paused {
             return None;
         }
         match self.target_of(request, term, launcher) {
@@ -212,6 +217,12 @@ impl Turn<'_> {
     fn turn_down(&mut self, seen: Seen<'_>, request: Option<String>, why: Reason) -> Reason {
         self.next.answered = request;
         self.announce(Event::SwitchOverFailed { why });
+        self.answer(seen);
+        why
+    }
+
+    /// Takes the request off the Lease.
+    fn answer(&mut self, seen: Seen<'_>) {
         if self.may_write() {
             let record = self.refreshed(seen.record);
             self.write(
@@ -222,7 +233,6 @@ impl Turn<'_> {
                 true,
             );
         }
-        why
     }
 }
 
