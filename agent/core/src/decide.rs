@@ -290,6 +290,11 @@ impl<'a> Turn<'a> {
         clear_switchover: bool,
     ) {
         let id = self.next.writes.saturating_add(1);
+        if let Some(held) = self.next.held.as_mut()
+            && held.term == record.term.id
+        {
+            held.record.seq = held.record.seq.max(record.seq);
+        }
         let record = Box::new(record);
         self.next.writes = id;
         self.next.pending = Some(PendingWrite {

@@ -63,3 +63,24 @@ fn the_group_keeps_its_laws_under_random_faults() {
     }
     assert!(wrong.is_empty(), "{} of {seeds}\n{}", wrong.len(), wrong[0]);
 }
+
+/// Seeds that once broke a law, and by what.
+const ONCE_WRONG: &[(u64, &str)] = &[
+    (
+        129,
+        "a stale switchover request was turned down while a renewal was on its way, and stayed on the Lease",
+    ),
+    (
+        164,
+        "after a restore and an agent's restart a renewal wrote numbers that had been written before (H14)",
+    ),
+];
+
+#[test]
+fn seeds_that_once_broke_a_law_keep_them_now() {
+    for (seed, why) in ONCE_WRONG {
+        if let Err(error) = tell(*seed) {
+            panic!("{why}\n{error}");
+        }
+    }
+}

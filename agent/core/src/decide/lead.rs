@@ -43,7 +43,10 @@ impl Turn<'_> {
         {
             return;
         }
-        let record = Box::new(seen.record.clone());
+        let mut record = Box::new(seen.record.clone());
+        // What the agent before us sent is not known, and after a restore the record does not tell: well above it (H14).
+        let leap = self.seen.nonce.get() % 1_000_000;
+        record.seq = record.seq.saturating_add(leap);
         self.next.held = Some(Held {
             term,
             instance: launcher.instance.clone(),
@@ -196,7 +199,7 @@ impl Turn<'_> {
     /// The record with everything that a renewal carries along.
     pub(super) fn refreshed(&self, record: &GroupRecord) -> GroupRecord {
         let mut next = record.clone();
-        next.seq = next.seq.saturating_add(1);
+        next.seq = self.next_seq(record);
         let wait = u64::try_from(self.policy.timing().take_wait.as_millis()).unwrap_or(u64::MAX);
         next.take_wait_ms = next.take_wait_ms.max(wait);
         next.containers.clone_from(&self.seen.me.containers);
@@ -207,6 +210,15 @@ impl Turn<'_> {
             self.refresh_members(&mut next);
         }
         next
+    }
+
+    /// Above every number of this term that was ever sent: a tuple that comes twice would look like silence to a member
+    /// that missed what lay between, after a restore or when a deleted Lease is made again (H14).
+    fn next_seq(&self, record: &GroupRecord) -> u64 {
+        let held = self.next.held.as_ref();
+        let ours = held.filter(|h| h.term == record.term.id);
+        let sent = ours.map_or(0, |h| h.record.seq);
+        record.seq.max(sent).saturating_add(1)
     }
 
     fn refresh_members(&self, next: &mut GroupRecord) {
@@ -357,7 +369,7 @@ impl Turn<'_> {
             return Reason::WriteUnsettled;
         }
         let mut record = seen.record.clone();
-        record.seq = record.seq.saturating_add(1);
+        record.seq = self.next_seq(&record);
         record.holder = Instance::default();
         record.containers.clear();
         record.target = target;

@@ -21,6 +21,12 @@ impl Chance {
         low + self.next() % (high - low + 1)
     }
 
+    /// An index into `len` things.
+    pub fn index(&mut self, len: usize) -> usize {
+        let len = u64::try_from(len).unwrap();
+        usize::try_from(self.next() % len).unwrap()
+    }
+
     /// `percent` times out of a hundred.
     pub fn often(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent

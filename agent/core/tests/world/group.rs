@@ -9,7 +9,7 @@ use agent_core::action::{Action, LeaseWrite, WriteReason};
 use agent_core::ids::*;
 use agent_core::lineage::Common;
 use agent_core::observation::*;
-use agent_core::record::{Qos, TermId};
+use agent_core::record::{Qos, TermId, Tuple};
 use agent_core::report::{Frozen, Report, Role};
 use agent_core::state::PendingKind;
 use agent_core::time::{Boot, Tick};
@@ -62,6 +62,8 @@ pub struct Group {
     pub wrong: Option<String>,
     top_epoch: Epoch,
     masters: BTreeSet<TermId>,
+    /// Every renewal tuple that was ever committed by a member.
+    tuples: BTreeSet<Tuple>,
     renewed: BTreeMap<(TermId, Instance), Vec<Boot>>,
     counts: BTreeMap<(usize, &'static str), VecDeque<u64>>,
     lost_volume: bool,
@@ -116,6 +118,7 @@ impl Group {
             wrong: None,
             top_epoch: Epoch::default(),
             masters: BTreeSet::new(),
+            tuples: BTreeSet::new(),
             renewed: BTreeMap::new(),
             counts: BTreeMap::new(),
             lost_volume: false,
@@ -267,7 +270,7 @@ impl Group {
         if self.kinds >> kind & 1 == 0 && kind != 0 {
             return;
         }
-        let i = (self.chance.next() % self.members.len() as u64) as usize;
+        let i = self.chance.index(self.members.len());
         let t = self.t;
         let long = t + self.chance.range(300, 25_000);
         let short = t + self.chance.range(100, 4_000);
@@ -347,8 +350,9 @@ impl Group {
             }
             14 => {
                 if self.all_well() && self.store.object.is_some() && !self.store.past.is_empty() {
-                    let back = self.chance.range(1, 40).min(self.store.past.len() as u64);
-                    let old = self.store.past[self.store.past.len() - back as usize].clone();
+                    let most = self.store.past.len().min(40);
+                    let back = 1 + self.chance.index(most);
+                    let old = self.store.past[self.store.past.len() - back].clone();
                     let what = format!(
                         "Lease is rolled back to term {} seq {} of {:?}",
                         old.record.term.id, old.record.seq, old.record.holder
@@ -412,8 +416,8 @@ impl Group {
         let term = object.record.term.id;
         self.switchovers += 1;
         let target = if self.chance.often(50) {
-            let n = self.chance.next() % self.names.len() as u64;
-            Some(self.names[n as usize].clone())
+            let n = self.chance.index(self.names.len());
+            Some(self.names[n].clone())
         } else {
             None
         };
@@ -546,6 +550,10 @@ impl Group {
             self.terms += 1;
             self.last_term = self.t;
             self.check_free(i);
+        }
+        if !self.tuples.insert(write.record.tuple()) {
+            let tuple = write.record.tuple();
+            self.blame(format!("H14: {tuple:?} was written before"));
         }
         if !write.record.holder.is_empty() {
             self.renewed
@@ -875,28 +883,25 @@ impl Group {
                     });
                 }
             }
-            Action::Cut { to, end: was, .. } => {
-                if was.get() == end {
-                    let common = others.iter().map(|o| m.disk.log.common(o)).max();
-                    let known = !m.disk.lineage.is_empty();
-                    if common.is_some_and(|common| to.get() < common && known && common > 64 * 1024)
-                    {
-                        blamed = Some(format!(
-                            "J14: {} cuts {end}->{to} though {common:?} bytes are the group's",
-                            m.name
-                        ));
-                    }
-                    m.disk.who.session = Session::new(format!("{}-c{t}", m.name));
-                    m.disk.frozen = None;
-                    m.disk.cut += end - to.get();
-                    m.disk.archived += end - to.get();
-                    m.disk.log.cut(to.get());
-                    agent.walked = super::member::Walked::default();
-                    agent.walked.extent = Some(Extent {
-                        min: Offset::ZERO,
-                        end: *to,
-                    });
+            Action::Cut { to, end: was, .. } if was.get() == end => {
+                let common = others.iter().map(|o| m.disk.log.common(o)).max();
+                let known = !m.disk.lineage.is_empty();
+                if common.is_some_and(|common| to.get() < common && known && common > 64 * 1024) {
+                    blamed = Some(format!(
+                        "J14: {} cuts {end}->{to} though {common:?} bytes are the group's",
+                        m.name
+                    ));
                 }
+                m.disk.who.session = Session::new(format!("{}-c{t}", m.name));
+                m.disk.frozen = None;
+                m.disk.cut += end - to.get();
+                m.disk.archived += end - to.get();
+                m.disk.log.cut(to.get());
+                agent.walked = super::member::Walked::default();
+                agent.walked.extent = Some(Extent {
+                    min: Offset::ZERO,
+                    end: *to,
+                });
             }
             Action::Persist {
                 lineage,
@@ -1359,6 +1364,11 @@ impl Group {
                 self.blame(format!("I5: {} does not follow at the end", self.names[i]));
                 return;
             }
+        }
+        let asked = self.store.object.as_ref().map(|o| &o.requests.switchover);
+        if let Some(Some(request)) = asked {
+            let what = format!("a switchover request is never answered: {request:?}");
+            self.blame(what);
         }
         if self.last_term > END - 30_000 {
             self.blame("J20: terms still change at the end".into());

@@ -27,7 +27,7 @@ pub fn action(action: &Action) -> String {
         } => {
             let last = lineage
                 .last()
-                .map_or("-".into(), |e| format!("{}@{}", e.epoch, e.start));
+                .map_or_else(|| "-".into(), |e| format!("{}@{}", e.epoch, e.start));
             format!("persist {last} joined={:?}", joined.map(|j| j.epoch.get()))
         }
         Action::Start { role, term, .. } => format!("start {} {term}", role.as_str()),
