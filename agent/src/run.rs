@@ -338,6 +338,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         metrics.clone(),
     )
     .context("start the watchdog thread")?;
+    let role = watch::Sender::new(None);
+    tasks.spawn("role label", labeller.keep(role.subscribe(), pods.clone()));
     let stopping = watch::Sender::new(Stopping::No);
     let (outcome_sender, outcomes) = mpsc::channel(8);
     let broker_address = SocketAddr::new(settings.broker_ip, conf.listen_port()).to_string();
@@ -368,7 +370,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             caller: Arc::new(blocking),
             announcer,
             publisher,
-            labeller,
+            role,
             name_servers,
             base,
             broker: broker.subscribe(),

@@ -7,11 +7,17 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::debug;
 
 use crate::kubernetes::ApiCounter;
 use crate::names;
 use crate::observe::objects::chain;
+use crate::observe::pod::PodView;
+
+/// After a label that could not be written.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Writes the label.
 #[derive(Clone)]
@@ -31,8 +37,42 @@ impl Labeller {
         }
     }
 
+    /// Keeps the label of our own pod what the role is, for ever. Without a pod there is nothing to label.
+    pub async fn keep(
+        self,
+        mut role: watch::Receiver<Option<Role>>,
+        mut pods: watch::Receiver<PodView>,
+    ) {
+        let mut written = None;
+        loop {
+            let own = pods
+                .borrow_and_update()
+                .me
+                .as_ref()
+                .map(|pod| pod.name.clone());
+            let wanted = own.map(|pod| (pod, *role.borrow_and_update()));
+            if wanted != written
+                && let Some((pod, role)) = &wanted
+            {
+                if self.label(pod, *role).await {
+                    written = wanted;
+                } else {
+                    sleep(RETRY).await;
+                }
+                continue;
+            }
+            let gone = tokio::select! {
+                changed = role.changed() => changed.is_err(),
+                changed = pods.changed() => changed.is_err(),
+            };
+            if gone {
+                return;
+            }
+        }
+    }
+
     /// Puts the role on a pod, or takes it off. Whether it was done.
-    pub async fn label(&self, pod: &str, role: Option<Role>) -> bool {
+    async fn label(&self, pod: &str, role: Option<Role>) -> bool {
         let body =
             json!({ "metadata": { "labels": { names::ROLE_LABEL: role.map(Role::as_str) } } });
         let params = PatchParams::default();

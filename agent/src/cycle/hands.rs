@@ -17,7 +17,6 @@ use tracing::{debug, info, warn};
 use super::sight::word;
 use crate::act::event::Announcer;
 use crate::act::gate::{GateOrder, Orders as GateOrders};
-use crate::act::label::Labeller;
 use crate::act::launcher::{Orders, Relay, Start};
 use crate::act::lease::LeaseWriter;
 use crate::act::report::Publisher;
@@ -62,8 +61,8 @@ pub struct Hands {
     pub announcer: Announcer,
     /// Our member Lease.
     pub publisher: Publisher,
-    /// The role label.
-    pub labeller: Labeller,
+    /// Our role, for the label on our pod.
+    pub role: watch::Sender<Option<Role>>,
     /// Name servers.
     pub name_servers: watch::Receiver<NameServers>,
     /// The operator's conf.
@@ -88,7 +87,6 @@ pub struct UnderWay {
     registration: Option<AbortHandle>,
     killed: Option<(TermId, Reason)>,
     stopped: bool,
-    labelled: Option<Option<Role>>,
 }
 
 use std::sync::atomic::Ordering::SeqCst;
@@ -111,7 +109,11 @@ impl Hands {
         }
         if let Some(report) = &decision.report {
             self.publisher.offer(report);
-            self.label(report.role);
+            self.role.send_if_modified(|shown| {
+                let news = *shown != report.role;
+                *shown = report.role;
+                news
+            });
         }
         if decision.next.held.is_none()
             && let Some(registration) = self.under_way.registration.take()
@@ -312,16 +314,6 @@ impl Hands {
             | Event::SlaveHollow { .. } => return,
         };
         self.metrics.transition(kind, result, self.clock);
-    }
-
-    fn label(&mut self, role: Option<Role>) {
-        if self.under_way.labelled == Some(role) {
-            return;
-        }
-        self.under_way.labelled = Some(role);
-        let labeller = self.labeller.clone();
-        let pod = self.settings.member.as_str().to_owned();
-        tokio::spawn(async move { labeller.label(&pod, role).await });
     }
 
     fn master_orders(
