@@ -94,6 +94,8 @@ impl<'a> Group<'a> {
         for member in &mut group.members {
             member.start()?;
         }
+        // It has the time in which nobody may take the Lease yet.
+        group.server.ready(nameserver::READY_LIMIT).await?;
         group.serving_after(0).await.context("form the group")?;
         let master = group.master().await?;
         for slave in group.others(master) {
@@ -107,8 +109,7 @@ impl<'a> Group<'a> {
         let ground = case.ground();
         let programs = ground.programs().await?;
         let plane = ControlPlane::start(ground.path()).await?;
-        let mut server = ground.name_server("ns")?;
-        server.ready(nameserver::READY_LIMIT).await?;
+        let server = ground.name_server("ns")?;
         let names = NameServers {
             addresses: vec![server.address()],
             group: GROUP.to_owned(),
