@@ -117,6 +117,10 @@ pub struct Election {
     pub vacancy: Tuple,
     /// Since when we collect answers.
     pub since: Tick,
+    /// Who goes before us.
+    pub before: Vec<Member>,
+    /// Since when it is those.
+    pub before_since: Tick,
 }
 
 /// A promotion.

@@ -13,6 +13,7 @@ use crate::report::LogReport;
 use crate::state::{Election, PendingKind};
 use crate::time::Tick;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 impl<'a> Turn<'a> {
     pub(super) fn vacant(&mut self, vacancy: &Vacancy<'_>) -> Reason {
@@ -184,9 +185,11 @@ impl<'a> Turn<'a> {
         let Some(position) = order.iter().position(|m| m == me) else {
             return Reason::NotElectable;
         };
+        let given = self.given_to_better(vacancy.cause, order.get(..position).unwrap_or_default());
         let position = u32::try_from(position).unwrap_or(u32::MAX);
         let mut at = ready_at
             .max(vacancy.free_at)
+            .max(given)
             .plus(self.policy.rank_step.saturating_mul(position));
         let mut waiting = if position == 0 {
             Reason::Collecting
@@ -209,6 +212,28 @@ impl<'a> Turn<'a> {
         self.take(vacancy, extent, launcher, Reason::Acquire)
     }
 
+    /// Until when those who go before us have their turn at least: who answered late, because it only just came up, may
+    /// find the Lease free one collect time later than we do. A release is seen by all alike.
+    fn given_to_better(&mut self, cause: Cause, before: &[Member]) -> Tick {
+        let now = self.now.tick;
+        let Some(election) = self.next.election.as_mut() else {
+            return now;
+        };
+        if election.before != before {
+            election.before = before.to_vec();
+            election.before_since = now;
+        }
+        if before.is_empty() {
+            return election.since;
+        }
+        match cause {
+            Cause::Released | Cause::Own => election.before_since,
+            Cause::Silence | Cause::Dead | Cause::Absent | Cause::Rewound => {
+                election.before_since.plus(self.policy.collect)
+            }
+        }
+    }
+
     /// Since when we take part in this election.
     pub(super) fn collect_since(&mut self, vacancy: &Tuple) -> Tick {
         let now = self.now.tick;
@@ -218,6 +243,8 @@ impl<'a> Turn<'a> {
                 self.next.election = Some(Election {
                     vacancy: vacancy.clone(),
                     since: now,
+                    before: Vec::new(),
+                    before_since: now,
                 });
                 now
             }
