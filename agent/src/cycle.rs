@@ -102,15 +102,15 @@ impl Cycle {
     /// Everything that others must know before anything is done: above all the watchdog.
     fn tell(&self, seen: &Observation, decision: &Decision) {
         self.shown.deadline.set(self.deadline(seen, decision));
-        if let Some(report) = &decision.report {
-            self.shown.report.send_if_modified(|shown| {
-                let news = shown.as_deref() != Some(&**report);
-                if news {
-                    *shown = Some(Arc::new((**report).clone()));
-                }
-                news
-            });
-        }
+        // No word now means none for others either: an old one would count as new with everybody who hears it (I7).
+        let report = decision.report.as_deref();
+        self.shown.report.send_if_modified(|shown| {
+            let news = shown.as_deref() != report;
+            if news {
+                *shown = report.cloned().map(Arc::new);
+            }
+            news
+        });
         replace(&self.shown.addresses, agents(seen));
         replace(&self.shown.broker_pace, broker_pace(decision));
         replace(&self.shown.peer_pace, peer_pace(decision));

@@ -107,7 +107,7 @@ impl Server {
     fn report(&self) -> Answer {
         let report = self.report.borrow().clone();
         let Some(report) = report else {
-            return unready("this agent has decided nothing yet\n");
+            return unready("this agent cannot speak for its member now\n");
         };
         match serde_json::to_vec(&*report) {
             Ok(body) => answer::json(StatusCode::OK, body),
