@@ -79,7 +79,7 @@ impl<'a> Turn<'a> {
     fn choose(&mut self) -> Reason {
         let seen = self.seen;
         let standing = lease::standing(&self.next, seen, self.now.tick, self.policy);
-        if !matches!(standing, Standing::Mine(_)) && !self.keeps_deleted_lease(&standing) {
+        if !matches!(standing, Standing::Mine(_)) && self.lost_record().is_none() {
             self.disown(&standing);
         }
         match standing {
@@ -90,7 +90,7 @@ impl<'a> Turn<'a> {
             Standing::Theirs(held) => self.follow(held),
             Standing::Waiting { until } => self.wait_for_silence(until),
             Standing::Vacant(vacancy) => {
-                if let Some(reason) = self.recreate(&vacancy) {
+                if let Some(reason) = self.restore() {
                     return reason;
                 }
                 self.vacant(&vacancy)
@@ -148,7 +148,7 @@ impl<'a> Turn<'a> {
         } else {
             self.wake_at(until);
         }
-        if let Some(reason) = self.recreate_early() {
+        if let Some(reason) = self.restore() {
             return reason;
         }
         self.look_on(Reason::LeaseSilent)

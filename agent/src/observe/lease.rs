@@ -255,7 +255,7 @@ impl Shared {
             warn!(
                 lease = self.names.lease,
                 why,
-                "the Lease's record is not sound and gives nobody rights: the group elects again"
+                "the Lease's record is not sound and gives nobody rights: its holder restores it, else the group elects again"
             );
         }
         known.damage = damage;

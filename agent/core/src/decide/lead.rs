@@ -2,9 +2,9 @@
 
 use super::{Live, Turn};
 use crate::action::{Action, Event, WriteReason};
-use crate::ids::Instance;
-use crate::lease::{Cause, Held as Seen, Standing, Vacancy};
-use crate::observation::{EndCause, Launcher, Process};
+use crate::ids::{Instance, Rv};
+use crate::lease::{Cause, Held as Seen, Vacancy};
+use crate::observation::{EndCause, Launcher, LeaseSeen, Process};
 use crate::reason::Reason;
 use crate::record::{GroupRecord, MemberSession, Phase, Stage, TermId, Tuple};
 use crate::report::{Electable, Report, Role};
@@ -383,19 +383,18 @@ impl Turn<'_> {
         why
     }
 
-    /// Whether our Lease was deleted while we serve: it is made again in our own term, by create, while the permit is
-    /// valid (H7).
-    pub(super) fn keeps_deleted_lease(&self, standing: &Standing<'_>) -> bool {
-        let absent = match standing {
-            Standing::Waiting { .. } => matches!(
-                self.seen.lease.last(),
-                Some(crate::observation::LeaseSeen::Absent)
-            ),
-            Standing::Vacant(vacancy) => vacancy.cause == Cause::Absent,
-            Standing::Unknown | Standing::Stranger | Standing::Newer => false,
-            Standing::Mine(_) | Standing::Theirs(_) => false,
+    /// What our lost record must be written over, while we serve under a valid permit: None is an absent Lease, made
+    /// again by create (H7); Some is the version of one that somebody edited, where the holder restores what it wrote
+    /// (H46). A sound record of an older term is neither: then history itself was turned back (H6).
+    pub(super) fn lost_record(&self) -> Option<Option<Rv>> {
+        let carries = match self.seen.lease.last()? {
+            LeaseSeen::Absent => None,
+            LeaseSeen::Damaged { rv, .. } => Some(*rv),
+            LeaseSeen::Stranger { .. } | LeaseSeen::Newer { .. } | LeaseSeen::Record { .. } => {
+                return None;
+            }
         };
-        absent && self.serves_held()
+        self.serves_held().then_some(carries)
     }
 
     fn serves_held(&self) -> bool {
@@ -410,24 +409,19 @@ impl Turn<'_> {
         held && self.now.boot < self.limit(live)
     }
 
-    pub(super) fn recreate(&mut self, vacancy: &Vacancy<'_>) -> Option<Reason> {
-        (vacancy.cause == Cause::Absent)
-            .then(|| self.recreate_early())
-            .flatten()
-    }
-
-    pub(super) fn recreate_early(&mut self) -> Option<Reason> {
-        let absent = matches!(
-            self.seen.lease.last(),
-            Some(crate::observation::LeaseSeen::Absent)
-        );
-        if !absent || !self.serves_held() {
-            return None;
-        }
+    /// Writes the lost record again.
+    pub(super) fn restore(&mut self) -> Option<Reason> {
+        let carries = self.lost_record()?;
         let held = self.next.held.clone()?;
         if self.may_write() {
             let record = self.refreshed(&held.record);
-            self.write(WriteReason::Renew, PendingKind::Keep, None, record, false);
+            self.write(
+                WriteReason::Renew,
+                PendingKind::Keep,
+                carries,
+                record,
+                false,
+            );
         }
         Some(Reason::Renew)
     }
