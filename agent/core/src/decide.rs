@@ -15,8 +15,8 @@ mod word;
 
 use crate::action::{Action, Decision, Event, LeaseWrite, WriteReason};
 use crate::ids::{Epoch, Rv};
-use crate::lease::{self, Standing};
-use crate::observation::{Job, Launcher, Observation, Process, Stopping, Volume};
+use crate::lease::{self, Cause, Standing};
+use crate::observation::{Job, Launcher, Observation, Process, Reading, Stopping, Volume};
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::record::{GroupRecord, TermId};
@@ -93,6 +93,7 @@ impl<'a> Turn<'a> {
                 if let Some(reason) = self.restore() {
                     return reason;
                 }
+                self.keep_view(vacancy.cause);
                 self.vacant(&vacancy)
             }
         }
@@ -152,6 +153,23 @@ impl<'a> Turn<'a> {
             return reason;
         }
         self.look_on(Reason::LeaseSilent)
+    }
+
+    /// Silence and absence count only on a current view: it is read again before it grows old, so that a long vacancy
+    /// (a pause, nobody electable) is one state and not two that alternate.
+    fn keep_view(&mut self, cause: Cause) {
+        let by_view = match cause {
+            Cause::Silence | Cause::Absent | Cause::Rewound => true,
+            Cause::Released | Cause::Dead | Cause::Own => false,
+        };
+        if let (true, Reading::Known { at, .. }) = (by_view, &self.seen.lease) {
+            let due = at.plus(lease::VIEW_AGE / 2);
+            if self.now.tick >= due {
+                self.actions.push(Action::ReadLease);
+            } else {
+                self.wake_at(due);
+            }
+        }
     }
 
     fn count_epochs(&mut self) {

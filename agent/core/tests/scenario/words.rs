@@ -150,6 +150,10 @@ fn lease(world: &mut World, line: &Line<'_>) -> Result<(), String> {
     match line.word(1) {
         "absent" => world.set_lease(LeaseSeen::Absent),
         "unreadable" => world.lease_current = false,
+        "read-last" => {
+            world.lease_at = world.now().tick;
+            world.lease_current = false;
+        }
         "readable" => world.lease_current = true,
         "stranger" => world.set_lease(LeaseSeen::Stranger { whose: "x".into() }),
         "newer" => world.set_lease(LeaseSeen::Newer { format: 9 }),
