@@ -4,6 +4,7 @@ use crate::ids::{Instance, Member, Rv};
 use crate::observation::{Launcher, LeaseSeen, Observation, PodSeen, Process, Reading, Requests};
 use crate::policy::Policy;
 use crate::record::{GroupRecord, Tuple};
+use crate::report::Role;
 use crate::state::{LeaseWatch, Sight, State};
 use crate::time::Tick;
 use core::time::Duration;
@@ -35,6 +36,8 @@ pub struct Vacancy<'a> {
     pub record: Option<&'a GroupRecord>,
     /// Whether elections rest.
     pub paused: bool,
+    /// Since when we see it so.
+    pub since: Tick,
     /// When it is (or will be) free for us.
     pub free_at: Tick,
 }
@@ -78,7 +81,8 @@ pub enum Standing<'a> {
     },
 }
 
-/// Takes the newest view into account. The wait starts when a sight is first seen, and any other sight restarts it (H14).
+/// Takes the newest view into account. The wait starts when a sight is first seen, and another sight restarts it; but
+/// nothing that a bystander can change is part of a sight (H14, J21).
 pub(crate) fn watch(state: &State, seen: &Observation, now: Tick) -> Option<LeaseWatch> {
     let Some(lease) = seen.lease.last() else {
         return state.watch.clone();
@@ -86,17 +90,57 @@ pub(crate) fn watch(state: &State, seen: &Observation, now: Tick) -> Option<Leas
     let (sight, rv) = match lease {
         LeaseSeen::Absent => (Sight::Absent, None),
         LeaseSeen::Stranger { .. } | LeaseSeen::Newer { .. } => return None,
-        LeaseSeen::Damaged { rv, .. } => (Sight::Rewound { rv: *rv }, Some(*rv)),
+        LeaseSeen::Damaged { rv, .. } => (Sight::Damaged, Some(*rv)),
         LeaseSeen::Record { rv, record, .. } if rewound(state, seen, record) => {
-            (Sight::Rewound { rv: *rv }, Some(*rv))
+            let (tuple, after) = (record.tuple(), state.highest);
+            (Sight::Rewound { tuple, after }, Some(*rv))
         }
         LeaseSeen::Record { rv, record, .. } => (Sight::Held(record.tuple()), Some(*rv)),
     };
-    let since = match &state.watch {
-        Some(old) if old.sight == sight => old.since,
-        Some(_) | None => now,
+    let mut watch = turned(state.watch.as_ref(), sight, now);
+    watch.rv = rv;
+    if matches!(watch.sight, Sight::Damaged | Sight::Rewound { .. }) {
+        // A renewal may be hidden from us here, so who says that it runs a master is believed: it can only delay.
+        watch.since = masters_word(seen).map_or(watch.since, |at| watch.since.max(at));
+    }
+    Some(watch)
+}
+
+/// The watch after this sight. Damage hides the renewal tuple: it restarts the wait once, and neither more damage nor
+/// the same tuple afterwards does so again. Another tuple is a renewal, and everything begins anew.
+fn turned(old: Option<&LeaseWatch>, sight: Sight, now: Tick) -> LeaseWatch {
+    let fresh = |sight, other| LeaseWatch {
+        sight,
+        since: now,
+        rv: None,
+        other,
     };
-    Some(LeaseWatch { sight, since, rv })
+    let Some(old) = old else {
+        return fresh(sight, None);
+    };
+    if old.sight == sight {
+        return old.clone();
+    }
+    let left = Some((old.sight.clone(), old.since));
+    match &old.other {
+        Some((seen, since)) if *seen == sight => LeaseWatch {
+            sight,
+            since: *since,
+            rv: None,
+            other: left,
+        },
+        Some(_) | None if sight == Sight::Damaged => fresh(sight, left),
+        Some(_) | None => fresh(sight, None),
+    }
+}
+
+/// When a peer last said that it runs a master.
+fn masters_word(seen: &Observation) -> Option<Tick> {
+    let words = seen.peers.values().filter_map(|peer| match &peer.answer {
+        Reading::Known { value, at } if value.role == Some(Role::Master) => Some(*at),
+        Reading::Known { .. } | Reading::Unknown => None,
+    });
+    words.max()
 }
 
 /// A record older than what we know: an etcd backup came back, or somebody wrote it by hand (H6).
@@ -119,57 +163,53 @@ pub(crate) fn standing<'a>(
         return Standing::Unknown;
     };
     let current = now.since(*at) <= VIEW_AGE;
-    let (held, damaged) = match lease {
+    let held = match lease {
         LeaseSeen::Stranger { .. } => return Standing::Stranger,
         LeaseSeen::Newer { .. } => return Standing::Newer,
-        LeaseSeen::Absent => (None, None),
-        LeaseSeen::Damaged { rv, requests, .. } => (None, Some((*rv, requests.paused))),
+        LeaseSeen::Absent | LeaseSeen::Damaged { .. } => None,
         LeaseSeen::Record {
             rv,
             record,
             requests,
-        } => (
-            Some(Held {
-                record,
-                rv: *rv,
-                requests,
-            }),
-            None,
-        ),
+        } => Some(Held {
+            record,
+            rv: *rv,
+            requests,
+        }),
     };
     let Some(watch) = &state.watch else {
         return Standing::Unknown;
     };
-    let without_rights = |cause, id, carries, paused| {
-        let free_at = watch.since.plus(policy.timing().take_wait);
+    let without_rights = |cause, id| {
         let vacancy = Vacancy {
             id,
             cause,
-            carries,
+            carries: watch.rv,
             record: None,
-            paused,
-            free_at,
+            paused: lease.paused(),
+            since: watch.since,
+            free_at: watch.since.plus(policy.timing().take_wait),
         };
         silent(vacancy, watch.since, current, now, policy)
     };
     match (&watch.sight, held) {
-        (Sight::Absent, _) => without_rights(Cause::Absent, Tuple::default(), None, false),
-        (Sight::Rewound { rv }, held) => {
-            let asked = held
-                .map(|h| h.requests.paused)
-                .or_else(|| damaged.map(|(_, p)| p));
-            let paused = asked.unwrap_or(false);
-            let id = Tuple {
-                holder: Instance::from("rewound"),
-                seq: rv.get(),
-                ..Tuple::default()
-            };
-            without_rights(Cause::Rewound, id, Some(*rv), paused)
+        (Sight::Absent, _) => without_rights(Cause::Absent, Tuple::default()),
+        (Sight::Damaged, _) => without_rights(Cause::Rewound, named("damaged", &Tuple::default())),
+        (Sight::Rewound { tuple, .. }, _) => {
+            without_rights(Cause::Rewound, named("rewound", tuple))
         }
         (Sight::Held(_), Some(held)) => {
             of_record(held, state, seen, watch.since, current, now, policy)
         }
         (Sight::Held(_), None) => Standing::Unknown,
+    }
+}
+
+/// The name of a vacancy without rights: never that of the same record where it has them.
+fn named(what: &str, tuple: &Tuple) -> Tuple {
+    Tuple {
+        holder: Instance::from(what),
+        ..tuple.clone()
     }
 }
 
@@ -189,6 +229,7 @@ fn of_record<'a>(
         carries: Some(held.rv),
         record: Some(record),
         paused: held.requests.paused,
+        since,
         free_at,
     };
     if record.holder.is_empty() {

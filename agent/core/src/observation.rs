@@ -142,6 +142,16 @@ pub enum LeaseSeen {
     },
 }
 
+impl LeaseSeen {
+    /// Whether elections, switchovers and cuts shall rest (H43).
+    pub const fn paused(&self) -> bool {
+        match self {
+            Self::Damaged { requests, .. } | Self::Record { requests, .. } => requests.paused,
+            Self::Absent | Self::Stranger { .. } | Self::Newer { .. } => false,
+        }
+    }
+}
+
 /// What became of a Lease write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

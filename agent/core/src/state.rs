@@ -53,6 +53,8 @@ pub struct LeaseWatch {
     pub since: Tick,
     /// The newest version that shows it; absent for an absent Lease.
     pub rv: Option<Rv>,
+    /// What was seen before in turn with this, and since when: damage, or the record that was damaged (J21).
+    pub other: Option<(Sight, Tick)>,
 }
 
 /// What a take-over waits on.
@@ -61,10 +63,14 @@ pub struct LeaseWatch {
 pub enum Sight {
     /// No object.
     Absent,
-    /// An object that gives no rights.
+    /// An object whose record is unreadable or was edited: whoever holds it puts it right (H46).
+    Damaged,
+    /// A sound record that is older than what we know (H6).
     Rewound {
-        /// Its version: every change restarts the wait.
-        rv: Rv,
+        /// Its renewal tuple.
+        tuple: Tuple,
+        /// The highest epoch known: a newer one means that somebody reigned meanwhile.
+        after: Epoch,
     },
     /// A record with this renewal tuple.
     Held(Tuple),

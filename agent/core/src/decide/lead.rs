@@ -341,6 +341,7 @@ impl Turn<'_> {
             carries: Some(seen.rv),
             record: Some(seen.record),
             paused: seen.requests.paused,
+            since: self.now.tick,
             free_at: self.now.tick,
         };
         self.vacant(&vacancy)

@@ -6,10 +6,10 @@ use crate::election::{self, Answer, Ballot, Verdict};
 use crate::ids::{Epoch, Instance, Member};
 use crate::lease::{self, Cause, Vacancy};
 use crate::lineage::{LEASE_LINEAGE, LineageEntry};
-use crate::observation::{Extent, Launcher, Volume};
+use crate::observation::{Extent, Launcher, Peer, Volume};
 use crate::reason::Reason;
 use crate::record::{FORMAT, GroupRecord, Phase, Stage, Term, TermId, Tuple};
-use crate::report::LogReport;
+use crate::report::{LogReport, Report};
 use crate::state::{Election, PendingKind};
 use crate::time::Tick;
 use alloc::collections::BTreeMap;
@@ -74,22 +74,11 @@ impl<'a> Turn<'a> {
         volume: &Volume,
         extent: Extent,
     ) -> BTreeMap<Member, Answer> {
-        let (now, age) = (self.now.tick, self.policy.reading_age);
         let mut answers = BTreeMap::new();
         for (member, peer) in &self.seen.peers {
-            let spoken = peer
-                .answer
-                .fresh(now, age)
-                .and_then(|r| Answer::of(r, &vacancy.id));
-            let published = || {
-                peer.published
-                    .fresh(now, age)
-                    .and_then(|r| Answer::of(r, &vacancy.id))
-            };
-            if let Some(answer) = spoken
-                .or_else(published)
-                .filter(|a| a.who.member == *member)
-            {
+            let word = self.frozen_word(vacancy, peer);
+            let answer = word.and_then(|r| Answer::of(r, &vacancy.id));
+            if let Some(answer) = answer.filter(|a| a.who.member == *member) {
                 answers.insert(member.clone(), answer);
             }
         }
@@ -110,6 +99,21 @@ impl<'a> Turn<'a> {
         };
         answers.insert(me.member.clone(), mine);
         answers
+    }
+
+    /// A member's word about this vacancy: what it says, else what it published. Where no record names the vacancy, an
+    /// older word may mean an earlier one: there only what was said since we see this one counts.
+    fn frozen_word(&self, vacancy: &Vacancy<'_>, peer: &'a Peer) -> Option<&'a Report> {
+        let (now, age) = (self.now.tick, self.policy.reading_age);
+        let about = |r: &&Report| {
+            let frozen = r.frozen.as_ref();
+            frozen.is_some_and(|f| f.vacancy == vacancy.id)
+        };
+        let spoken = peer.answer.fresh(now, age).filter(about);
+        if vacancy.record.is_none() {
+            return spoken.filter(|_| peer.answer.since(vacancy.since).is_some());
+        }
+        spoken.or_else(|| peer.published.fresh(now, age).filter(about))
     }
 
     fn judge(&self, vacancy: &Vacancy<'_>, answers: &BTreeMap<Member, Answer>) -> Verdict {

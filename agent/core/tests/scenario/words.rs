@@ -1,6 +1,6 @@
 //! The lines of a story that change the world.
 
-use super::world::{World, blank_report, instance_of, role};
+use super::world::{Heard, World, blank_report, instance_of, role};
 use agent_core::ids::*;
 use agent_core::observation::*;
 use agent_core::record::*;
@@ -163,10 +163,12 @@ fn lease(world: &mut World, line: &Line<'_>) -> Result<(), String> {
         }
         "touched" => {
             // A bystander's edit: another version, nothing of ours.
-            let Some(LeaseSeen::Record { rv: old, .. }) = &mut world.lease else {
-                return Err("no record".into());
-            };
-            *old = rv;
+            match &mut world.lease {
+                Some(LeaseSeen::Record { rv: old, .. } | LeaseSeen::Damaged { rv: old, .. }) => {
+                    *old = rv;
+                }
+                _ => return Err("no object".into()),
+            }
         }
         "renewed" => {
             world.record_mut()?.seq += 1;
@@ -390,8 +392,8 @@ fn peer(world: &mut World, line: &Line<'_>) -> Result<(), String> {
     let name = line.word(1);
     let key = Member::from(name);
     if line.has("silent") {
-        if let Some((_, answers)) = world.peers.get_mut(&key) {
-            *answers = false;
+        if let Some((_, heard)) = world.peers.get_mut(&key) {
+            *heard = Heard::Past;
         }
         return Ok(());
     }
@@ -422,9 +424,12 @@ fn peer(world: &mut World, line: &Line<'_>) -> Result<(), String> {
     report.lineage = Some(history);
     report.electable = electable(line);
     if line.has("frozen") {
-        let vacancy = match &world.lease {
-            Some(LeaseSeen::Record { record, .. }) => record.tuple(),
-            _ => Tuple::default(),
+        // For the vacancy that we are frozen for ourselves, if we are.
+        let ours = world.volume.as_ref().and_then(|v| v.frozen.as_ref());
+        let vacancy = match (ours, &world.lease) {
+            (Some(ours), _) => ours.vacancy.clone(),
+            (None, Some(LeaseSeen::Record { record, .. })) => record.tuple(),
+            (None, _) => Tuple::default(),
         };
         report.frozen = Some(Frozen {
             vacancy,
@@ -432,7 +437,12 @@ fn peer(world: &mut World, line: &Line<'_>) -> Result<(), String> {
             last_epoch: report.last_epoch,
         });
     }
-    world.peers.insert(key, (report, !line.has("published")));
+    let heard = if line.has("published") {
+        Heard::Published
+    } else {
+        Heard::Spoken
+    };
+    world.peers.insert(key, (report, heard));
     Ok(())
 }
 

@@ -12,6 +12,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The clocks differ, so that a story notices when one is taken for the other.
 const BOOT_AHEAD_MS: u64 = 1_000_000;
 
+/// How another member's word reaches us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It answers, at every look.
+    Spoken,
+    /// Its member Lease is read, at every look.
+    Published,
+    /// It is long ago that its member Lease was read.
+    Past,
+}
+
 pub struct World {
     pub now_ms: u64,
     pub policy: Policy,
@@ -31,7 +42,7 @@ pub struct World {
     pub upstream: Upstream,
     pub broker: Option<Broker>,
     pub broker_at: Tick,
-    pub peers: BTreeMap<Member, (Report, bool)>,
+    pub peers: BTreeMap<Member, (Report, Heard)>,
     pub pods: BTreeMap<Member, PodSeen>,
     pub job: Job,
     pub stopping: Stopping,
@@ -100,16 +111,20 @@ impl World {
         let stale = Tick::from_millis(self.now_ms.saturating_sub(60_000));
         let launcher_at = if self.launcher_silent { stale } else { tick };
         let mut peers: BTreeMap<Member, Peer> = BTreeMap::new();
-        for (member, (report, answers)) in &self.peers {
+        for (member, (report, heard)) in &self.peers {
             let peer = peers.entry(member.clone()).or_default();
             peer.published = Reading::known(
                 Report {
                     lineage: None,
                     ..report.clone()
                 },
-                stale,
+                if *heard == Heard::Published {
+                    tick
+                } else {
+                    stale
+                },
             );
-            if *answers {
+            if *heard == Heard::Spoken {
                 peer.answer = Reading::known(report.clone(), tick);
             }
         }
