@@ -4,17 +4,11 @@
 
 #![allow(unreachable_pub, missing_docs, clippy::unwrap_used)]
 
-#[path = "world/chance.rs"]
 mod chance;
-#[path = "world/group.rs"]
 mod group;
-#[path = "world/log.rs"]
 mod log;
-#[path = "world/member.rs"]
 mod member;
-#[path = "world/show.rs"]
 mod show;
-#[path = "world/store.rs"]
 mod store;
 
 use group::Group;

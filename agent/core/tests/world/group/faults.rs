@@ -1,0 +1,266 @@
+//! What goes wrong, and when it is well again.
+
+use super::{FAULTS, Group, STEP};
+use crate::member::{Agent, Away, MemberWorld};
+use agent_core::action::Action;
+use agent_core::ids::*;
+use agent_core::observation::*;
+
+impl Group {
+    pub(super) fn over(&self, away: Away) -> bool {
+        away.is_some_and(|until| self.t >= until || self.t >= FAULTS)
+    }
+
+    pub(super) fn come_back(&mut self) {
+        for i in 0..self.members.len() {
+            if self.over(self.members[i].paused) {
+                self.members[i].paused = None;
+                self.thaw(i);
+                self.say(i, "thaws");
+            }
+            if self.over(self.members[i].cut_off) {
+                self.members[i].cut_off = None;
+                self.say(i, "reaches the API again");
+            }
+            if self.over(self.members[i].alone) {
+                self.members[i].alone = None;
+                self.say(i, "reaches the others again");
+            }
+            if self.over(self.members[i].deaf) {
+                self.members[i].deaf = None;
+            }
+            if self.over(self.members[i].away) {
+                let m = &mut self.members[i];
+                m.away = None;
+                m.pod += 1;
+                (m.nonce, m.agent_container) = (1, 1);
+                m.agent_away = Some(self.t + 200);
+                self.say(i, "pod is back");
+                self.show_pod(i);
+            }
+            if self.members[i].away.is_none() && self.over(self.members[i].agent_away) {
+                let m = &mut self.members[i];
+                m.agent_away = None;
+                m.life += 1;
+                m.agent = Some(Agent::new());
+                self.say(i, "agent starts");
+            }
+        }
+        if self.t >= FAULTS && self.t < FAULTS + STEP {
+            self.tell("--", "faults are over");
+            self.store.touch(|r| r.paused = false);
+            self.publish();
+        }
+    }
+
+    /// What is overdue happens before anything else can be answered.
+    pub(super) fn thaw(&mut self, i: usize) {
+        let boot = self.members[i].now(self.t).boot;
+        let m = &mut self.members[i];
+        if m.jvm.as_ref().is_some_and(|j| boot >= j.permit) {
+            m.jvm_ends(EndCause::Fenced);
+        }
+    }
+
+    pub(super) fn show_pod(&mut self, i: usize) {
+        let seen = self.members[i].pod_seen();
+        for to in 0..self.members.len() {
+            let at = self.t + self.chance.range(200, 3_000);
+            self.kubelet.push((at, to, i, seen.clone()));
+        }
+    }
+
+    pub(super) fn fault(&mut self) {
+        let kind = self.chance.range(0, 17);
+        // Each seed leaves some kinds out, so that the others are seen longer.
+        if self.kinds >> kind & 1 == 0 && kind != 0 {
+            return;
+        }
+        let i = self.chance.index(self.members.len());
+        let t = self.t;
+        let long = t + self.chance.range(300, 25_000);
+        let short = t + self.chance.range(100, 4_000);
+        if self.members[i].away.is_some() {
+            return;
+        }
+        match kind {
+            0 | 1 => {
+                if self.members[i].up() && self.members[i].jvm.is_some() {
+                    self.say(i, "broker crashes");
+                    self.members[i].jvm_ends(EndCause::Crashed);
+                }
+            }
+            2 | 3 => {
+                let reboot = self.chance.often(40);
+                self.say(
+                    i,
+                    if reboot {
+                        "machine is lost"
+                    } else {
+                        "pod dies"
+                    },
+                );
+                self.pod_dies(i, reboot);
+                self.members[i].away = Some(long);
+                self.show_pod(i);
+            }
+            4 => {
+                self.say(i, "agent restarts");
+                self.agent_dies(i);
+                self.members[i].agent_container += 1;
+                self.members[i].agent_away = Some(short);
+                self.show_pod(i);
+            }
+            5 => {
+                self.say(i, "launcher restarts");
+                self.members[i].launcher_gone();
+                self.members[i].nonce += 1;
+                if let Some(agent) = &mut self.members[i].agent {
+                    agent.start = None;
+                }
+                self.show_pod(i);
+            }
+            6 => {
+                self.say(i, "machine stands still");
+                self.members[i].paused = Some(long.min(t + 15_000));
+            }
+            7 | 8 => {
+                self.say(i, "API out of reach");
+                self.members[i].cut_off = Some(long);
+            }
+            9 => {
+                self.tell("--", "API away for all");
+                for m in &mut self.members {
+                    m.cut_off = Some(long);
+                }
+            }
+            10 => {
+                self.say(i, "others out of reach");
+                self.members[i].alone = Some(long);
+            }
+            11 => {
+                self.say(i, "watch is deaf");
+                self.members[i].deaf = Some(long);
+            }
+            12 => {
+                if self.all_well() && self.store.object.is_some() {
+                    self.tell("--", "Lease is deleted");
+                    self.store.set(None, t);
+                    self.publish();
+                    self.next_fault = t + 25_000;
+                }
+            }
+            13 => {
+                self.store.touch(|_| {});
+                self.publish();
+            }
+            14 => {
+                if self.all_well() && self.store.object.is_some() && !self.store.past.is_empty() {
+                    let most = self.store.past.len().min(40);
+                    let back = 1 + self.chance.index(most);
+                    let old = self.store.past[self.store.past.len() - back].clone();
+                    let what = format!(
+                        "Lease is rolled back to term {} seq {} of {:?}",
+                        old.record.term.id, old.record.seq, old.record.holder
+                    );
+                    self.tell("--", &what);
+                    self.store.set(Some(old), t);
+                    self.publish();
+                    self.next_fault = t + 30_000;
+                }
+            }
+            15 => self.ask_for_switchover(),
+            16 => {
+                let paused = self
+                    .store
+                    .object
+                    .as_ref()
+                    .is_some_and(|o| o.requests.paused);
+                self.tell("--", if paused { "resumed" } else { "paused" });
+                self.store.touch(|r| r.paused = !paused);
+                self.publish();
+            }
+            _ => {
+                let serves = self.members.iter().any(|m| m.accepts(t));
+                if !self.lost_volume
+                    && serves
+                    && !self.members[i].accepts(t)
+                    && self.chance.often(50)
+                {
+                    self.lost_volume = true;
+                    self.say(i, "comes back with an empty volume");
+                    self.pod_dies(i, true);
+                    let m = &mut self.members[i];
+                    let fresh = MemberWorld::new(m.name.as_str(), m.rate, 0);
+                    m.disk = fresh.disk;
+                    m.disk.who.session = Session::new(format!("{}-s-new", m.name));
+                    m.disk.who.volume = VolumeId::new(format!("{}-v-new", m.name));
+                    m.away = Some(short);
+                    self.show_pod(i);
+                } else if let Some(agent) = &mut self.members[i].agent {
+                    agent.stopping = true;
+                    self.say(i, "agent is asked to stop");
+                }
+            }
+        }
+    }
+
+    pub(super) fn all_well(&self) -> bool {
+        self.members.iter().all(|m| {
+            m.up()
+                && m.agent.as_ref().is_some_and(|a| !a.stopping)
+                && m.cut_off.is_none()
+                && m.alone.is_none()
+                && m.deaf.is_none()
+        }) && self.members.iter().any(|m| m.accepts(self.t))
+    }
+
+    pub(super) fn ask_for_switchover(&mut self) {
+        let Some(object) = &self.store.object else {
+            return;
+        };
+        let term = object.record.term.id;
+        self.switchovers += 1;
+        let target = if self.chance.often(50) {
+            let n = self.chance.index(self.names.len());
+            Some(self.names[n].clone())
+        } else {
+            None
+        };
+        let request = SwitchoverRequest {
+            id: format!("s{}", self.switchovers),
+            term,
+            target,
+            limit_ms: Some(self.chance.range(500, 8_000)),
+        };
+        self.tell("--", &format!("switchover asked for: {:?}", request.target));
+        self.store.touch(|r| r.switchover = Some(request));
+        self.publish();
+    }
+
+    pub(super) fn agent_dies(&mut self, i: usize) {
+        let half = self.chance.often(50);
+        let m = &mut self.members[i];
+        if let Some(agent) = m.agent.take()
+            && let Some((_, Action::Cut { to, .. })) = agent.job
+            && half
+        {
+            m.disk.pending_cut = Some(to.get());
+        }
+        m.life += 1;
+        self.words.retain(|w| w.2 != i);
+    }
+
+    pub(super) fn pod_dies(&mut self, i: usize, reboot: bool) {
+        self.agent_dies(i);
+        let lost = self.chance.range(0, 60_000);
+        let m = &mut self.members[i];
+        let ran = m.jvm.is_some();
+        m.launcher_gone();
+        if reboot && ran {
+            let end = m.disk.log.end();
+            m.disk.log.cut(end.saturating_sub(lost));
+            m.disk.who.session = Session::new(format!("{}-r{}", m.name, self.t));
+        }
+    }
+}

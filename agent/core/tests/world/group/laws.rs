@@ -1,0 +1,173 @@
+//! The laws, checked at every step and at the end.
+
+use super::api::Asked;
+use super::{END, Group};
+use crate::show;
+use agent_core::action::{Action, WriteReason};
+use agent_core::ids::*;
+use agent_core::lineage::Common;
+use agent_core::observation::*;
+use agent_core::record::TermId;
+use agent_core::report::Role;
+use agent_core::state::PendingKind;
+use agent_core::time::Boot;
+
+impl Group {
+    /// J6: a Lease is taken only when it was given up, proven dead, ours, or silent for W on a clock within ρ.
+    pub(super) fn check_free(&mut self, i: usize) {
+        let Some(object) = &self.store.object else {
+            return;
+        };
+        let holder = object.record.holder.clone();
+        if holder.is_empty() || holder == self.members[i].instance() {
+            return;
+        }
+        let alive = self
+            .members
+            .iter()
+            .any(|m| m.instance() == holder && m.jvm.is_some() && m.away.is_none());
+        let silent = self.t.saturating_sub(self.store.tuple_since);
+        if alive && silent < 10_000 * 1000 / 1100 - 300 {
+            let what = format!("J6: taken from {holder:?} after {silent} ms of silence");
+            self.blame(what);
+        }
+    }
+
+    /// J5: no permit beyond D after the send of a renewal that was committed.
+    pub(super) fn check_permit(&mut self, i: usize, role: Role, term: TermId, until: Boot) {
+        if role == Role::Slave {
+            return;
+        }
+        let key = (term, self.members[i].instance());
+        let sent = self.renewed.get(&key).and_then(|s| s.iter().max());
+        let limit = sent.map(|s| s.plus(self.policy.timing().permit));
+        if limit.is_none_or(|limit| until > limit) {
+            self.blame(format!(
+                "J5: {} permits term {term} until {until:?}, earned is {limit:?}",
+                self.names[i]
+            ));
+        }
+    }
+
+    pub(super) fn count(&mut self, i: usize, action: &Action) {
+        let (kind, most) = show::bound(action);
+        let t = self.t;
+        let times = self.counts.entry((i, kind)).or_default();
+        times.push_back(t);
+        while times.front().is_some_and(|first| *first + 1_000 <= t) {
+            times.pop_front();
+        }
+        if times.len() > most {
+            let n = times.len();
+            self.blame(format!("{}: {n} times {kind} in a second", self.names[i]));
+        }
+    }
+
+    /// J7: no gate opens while a release of ours could still land.
+    pub(super) fn check_open(&mut self, i: usize) {
+        let instance = self.members[i].instance();
+        let pending = self.members[i]
+            .agent
+            .as_ref()
+            .and_then(|a| a.state.pending.as_ref())
+            .is_some_and(|p| p.kind == PendingKind::Release);
+        let flying = self.requests.iter().any(|r| {
+            r.instance == instance
+                && r.lands.is_some()
+                && matches!(&r.asked, Asked::Write { write, .. }
+                    if write.why == WriteReason::Release && self.store.would_take(write.carries))
+        });
+        if pending || flying {
+            self.blame(format!(
+                "J7: {} opens its gate while its release may land",
+                self.names[i]
+            ));
+        }
+    }
+
+    /// A planned switchover loses nothing.
+    pub(super) fn check_handover(&mut self, i: usize, target: &Member) {
+        let Some(n) = self.names.iter().position(|m| m == target) else {
+            return;
+        };
+        let common = self.members[n].disk.log.common(&self.members[i].disk.log);
+        let acked = self.members[i].acked;
+        // A target that lost its machine meanwhile is not the switchover's fault.
+        if common < acked && self.members[n].away.is_none() && self.kinds >> 2 & 3 == 0 {
+            self.blame(format!(
+                "handed over to {target}, which has {common} of {acked} acknowledged bytes"
+            ));
+        }
+    }
+
+    pub(super) fn check(&mut self) {
+        let t = self.t;
+        let accepting: Vec<String> = self
+            .members
+            .iter()
+            .filter(|m| m.accepts(t))
+            .map(|m| m.name.to_string())
+            .collect();
+        if accepting.len() > 1 {
+            self.blame(format!("I1: {} accept writes", accepting.join(" and ")));
+        }
+        let unarchived = self
+            .members
+            .iter()
+            .find(|m| m.disk.cut != m.disk.archived)
+            .map(|m| m.name.clone());
+        if let Some(name) = unarchived {
+            self.blame(format!("I6: {name} cut without an archive"));
+        }
+    }
+
+    /// J8: what two histories call the same bytes are the same bytes.
+    pub(super) fn check_histories(&mut self) {
+        for a in 0..self.members.len() {
+            for b in 0..a {
+                let (x, y) = (&self.members[a].disk, &self.members[b].disk);
+                let (piece, known) = x.lineage.common_prefix(
+                    Offset::new(x.log.end()),
+                    &y.lineage,
+                    Offset::new(y.log.end()),
+                );
+                let common = x.log.common(&y.log);
+                if matches!(piece, Common::Term(_)) && common < known.get() {
+                    let what = format!(
+                        "J8: {} and {} share {known} bytes by history ({piece:?}), {common} in truth",
+                        self.names[a], self.names[b]
+                    );
+                    self.blame(what);
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn judge_end(&mut self) {
+        let t = self.t;
+        let serving: Vec<usize> = (0..self.members.len())
+            .filter(|i| self.members[*i].accepts(t))
+            .collect();
+        let [master] = serving[..] else {
+            self.blame(format!("I5: {} serving masters at the end", serving.len()));
+            return;
+        };
+        for i in 0..self.members.len() {
+            let streams = matches!(self.members[i].upstream, Upstream::Streaming { .. });
+            let whole = self.members[i].disk.log == self.members[master].disk.log;
+            if i != master && !(streams && whole) {
+                self.blame(format!("I5: {} does not follow at the end", self.names[i]));
+                return;
+            }
+        }
+        let asked = self.store.object.as_ref().map(|o| &o.requests.switchover);
+        if let Some(Some(request)) = asked {
+            let what = format!("a switchover request is never answered: {request:?}");
+            self.blame(what);
+        }
+        if self.last_term > END - 30_000 {
+            self.blame("J20: terms still change at the end".into());
+        }
+    }
+}
