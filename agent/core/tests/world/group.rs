@@ -53,6 +53,8 @@ pub struct Group {
     pub decisions: u64,
     switchovers: u64,
     pub kinds: u64,
+    /// A bystander that edits the Lease over and over, next then; whether it damages it too, until faults are over.
+    vandal: Option<(u64, bool)>,
 }
 
 impl Group {
@@ -108,6 +110,7 @@ impl Group {
             decisions: 0,
             switchovers: 0,
             kinds,
+            vandal: None,
             chance,
         }
     }
@@ -157,6 +160,7 @@ impl Group {
             self.fault();
             self.next_fault = self.t + self.chance.range(500, 9_000);
         }
+        self.vandalize();
         self.serve_requests();
         self.deliver();
         for i in 0..self.members.len() {

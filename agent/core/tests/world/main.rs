@@ -1,4 +1,4 @@
-//! Several members, one Lease and every fault we could think of, by seed. See `world/group.rs` for the laws.
+//! Several members, one Lease and every fault we could think of, by seed. See `group/laws.rs` for the laws.
 //!
 //! `WORLD_SEEDS=20000 cargo test --release -p agent-core --test world` tries more of them, `WORLD_SEED=17` tells one.
 

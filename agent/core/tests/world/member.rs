@@ -66,6 +66,19 @@ pub struct Agent {
     pub stopping: bool,
     pub reading: bool,
     pub told: VecDeque<String>,
+    pub sights: Sights,
+}
+
+/// What the wait for a free Lease may count from (J21).
+#[derive(Clone, Debug, Default)]
+pub struct Sights {
+    pub era: u64,
+    pub sound: Option<Tick>,
+    pub damaged: Option<Tick>,
+    pub highest: (Epoch, Tick),
+    pub lineage: (Lineage, Tick),
+    /// When a peer last said that it runs a master.
+    pub master: Tick,
 }
 
 impl Agent {
@@ -86,6 +99,7 @@ impl Agent {
             stopping: false,
             reading: false,
             told: VecDeque::new(),
+            sights: Sights::default(),
         }
     }
 }

@@ -9,6 +9,8 @@ use agent_core::record::GroupRecord;
 pub struct Object {
     pub record: GroupRecord,
     pub requests: Requests,
+    /// Somebody edited the record: its digest is wrong.
+    pub damaged: bool,
 }
 
 #[derive(Default)]
@@ -19,12 +21,19 @@ pub struct Store {
     pub tuple_since: u64,
     /// What once was, for a restore.
     pub past: Vec<Object>,
+    /// The versions at which something else changed than what any bystander may change.
+    pub eras: Vec<u64>,
 }
 
 impl Store {
     pub fn seen(&self) -> LeaseSeen {
         match &self.object {
             None => LeaseSeen::Absent,
+            Some(o) if o.damaged => LeaseSeen::Damaged {
+                rv: Rv::new(self.rv),
+                why: "changed by hand".into(),
+                requests: o.requests.clone(),
+            },
             Some(o) => LeaseSeen::Record {
                 rv: Rv::new(self.rv),
                 record: Box::new(o.record.clone()),
@@ -52,11 +61,20 @@ impl Store {
             requests.switchover = None;
         }
         let record = (*write.record).clone();
-        self.set(Some(Object { record, requests }), t);
+        let damaged = false;
+        self.set(
+            Some(Object {
+                record,
+                requests,
+                damaged,
+            }),
+            t,
+        );
     }
 
     pub fn set(&mut self, object: Option<Object>, t: u64) {
         self.rv += 1;
+        self.eras.push(self.rv);
         if let Some(old) = self.object.take() {
             self.past.push(old);
         }
@@ -70,5 +88,18 @@ impl Store {
             self.rv += 1;
             change(&mut object.requests);
         }
+    }
+
+    /// A bystander edits the record itself, or puts back what it edited.
+    pub fn damage(&mut self, damaged: bool) {
+        if let Some(object) = &mut self.object {
+            self.rv += 1;
+            object.damaged = damaged;
+        }
+    }
+
+    /// The newest change at or before this version that no bystander may make.
+    pub fn era(&self, rv: u64) -> u64 {
+        self.eras.iter().rev().find(|e| **e <= rv).map_or(0, |e| *e)
     }
 }

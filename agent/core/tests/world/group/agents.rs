@@ -78,7 +78,10 @@ impl Group {
         let Some(seen) = m.observation(self.t, &self.names, nonce) else {
             return;
         };
-        let Some(agent) = &m.agent else { return };
+        self.note_sights(i);
+        let Some(agent) = &self.members[i].agent else {
+            return;
+        };
         let decision = decide(&agent.state, &seen, now, &self.policy);
         self.decisions += 1;
         let told = format!(
@@ -107,6 +110,7 @@ impl Group {
         if changed {
             self.say(i, &told);
         }
+        self.check_wait(i);
         let actions = decision.actions.clone();
         for action in &actions {
             self.act(i, action);
@@ -208,7 +212,7 @@ impl Group {
         let sent = m.now(self.t).boot;
         let Some(agent) = &mut m.agent else { return };
         let carries = match &agent.view {
-            Some((LeaseSeen::Record { rv, .. }, _)) => Some(*rv),
+            Some((LeaseSeen::Record { rv, .. } | LeaseSeen::Damaged { rv, .. }, _)) => Some(*rv),
             _ => None,
         };
         if carries != write.carries {

@@ -1,6 +1,6 @@
 //! What goes wrong, and when it is well again.
 
-use super::{FAULTS, Group, STEP};
+use super::{END, FAULTS, Group, STEP};
 use crate::member::{Agent, Away, MemberWorld};
 use agent_core::action::Action;
 use agent_core::ids::*;
@@ -151,8 +151,9 @@ impl Group {
                 }
             }
             13 => {
-                self.store.touch(|_| {});
-                self.publish();
+                let damages = self.chance.often(50);
+                self.tell("--", "somebody edits the Lease over and over");
+                self.vandal = Some((t, damages));
             }
             14 => {
                 if self.all_well() && self.store.object.is_some() && !self.store.past.is_empty() {
@@ -203,6 +204,26 @@ impl Group {
                 }
             }
         }
+    }
+
+    /// A bystander's edits go on when the faults are over, but then they touch the record no more.
+    pub(super) fn vandalize(&mut self) {
+        let Some((at, damages)) = self.vandal else {
+            return;
+        };
+        if self.t < at || self.t > END - 30_000 {
+            return;
+        }
+        self.vandal = Some((self.t + self.chance.range(300, 6_000), damages));
+        let damaged = self.store.object.as_ref().is_some_and(|o| o.damaged);
+        if damages && self.t < FAULTS && self.chance.often(50) {
+            let what = if damaged { "repaired" } else { "damaged" };
+            self.tell("--", &format!("the record is {what} by hand"));
+            self.store.damage(!damaged);
+        } else {
+            self.store.touch(|_| {});
+        }
+        self.publish();
     }
 
     pub(super) fn all_well(&self) -> bool {

@@ -9,7 +9,7 @@ use agent_core::lineage::Common;
 use agent_core::observation::*;
 use agent_core::record::TermId;
 use agent_core::report::Role;
-use agent_core::state::PendingKind;
+use agent_core::state::{PendingKind, Sight};
 use agent_core::time::Boot;
 
 impl Group {
@@ -46,6 +46,61 @@ impl Group {
                 "J5: {} permits term {term} until {until:?}, earned is {limit:?}",
                 self.names[i]
             ));
+        }
+    }
+
+    /// What the wait may count from: the first sight of what the last holder, deletion or restore left behind.
+    pub(super) fn note_sights(&mut self, i: usize) {
+        let m = &mut self.members[i];
+        let tick = m.now(self.t).tick;
+        let lineage = m.disk.lineage.clone();
+        let Some(agent) = &mut m.agent else { return };
+        let era = self.store.era(agent.newest);
+        if agent.sights.era != era {
+            (agent.sights.era, agent.sights.sound, agent.sights.damaged) = (era, None, None);
+        }
+        match &agent.view {
+            Some((LeaseSeen::Damaged { .. }, _)) => agent.sights.damaged.get_or_insert(tick),
+            Some(_) => agent.sights.sound.get_or_insert(tick),
+            None => return,
+        };
+        if agent.sights.lineage.0 != lineage {
+            agent.sights.lineage = (lineage, tick);
+        }
+    }
+
+    /// J21: no edit of a bystander postpones when the Lease is free.
+    pub(super) fn check_wait(&mut self, i: usize) {
+        let m = &mut self.members[i];
+        let tick = m.now(self.t).tick;
+        let Some(agent) = &mut m.agent else { return };
+        if agent.sights.highest.0 != agent.state.highest {
+            agent.sights.highest = (agent.state.highest, tick);
+        }
+        let Some(watch) = &agent.state.watch else {
+            return;
+        };
+        let masters = agent.peers.values().filter_map(|p| match &p.answer {
+            Reading::Known { value, at } => (value.role == Some(Role::Master)).then_some(*at),
+            Reading::Unknown => None,
+        });
+        let word = masters.fold(agent.sights.master, Ord::max);
+        agent.sights.master = word;
+        let sights = &agent.sights;
+        // Whether a record is rewound also rests on what we know ourselves.
+        let known = sights.highest.1.max(sights.lineage.1);
+        let latest = match &watch.sight {
+            Sight::Absent => sights.sound,
+            Sight::Held(_) => sights.sound.map(|at| at.max(known)),
+            Sight::Damaged => sights.damaged.map(|at| at.max(word)),
+            Sight::Rewound { .. } => sights.sound.map(|at| at.max(word).max(known)),
+        };
+        if latest.is_some_and(|latest| watch.since > latest) {
+            let what = format!(
+                "J21: {} waits on {:?} since {:?}, the last change that is no bystander's was seen at {latest:?}",
+                self.names[i], watch.sight, watch.since
+            );
+            self.blame(what);
         }
     }
 
