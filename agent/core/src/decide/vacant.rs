@@ -6,7 +6,7 @@ use crate::election::{self, Answer, Ballot, Verdict};
 use crate::ids::{Epoch, Instance, Member};
 use crate::lease::{self, Cause, Vacancy};
 use crate::lineage::{LEASE_LINEAGE, LineageEntry};
-use crate::observation::{Extent, Launcher, Peer, Volume};
+use crate::observation::{Extent, Launcher, Peer, Requests, Volume};
 use crate::reason::Reason;
 use crate::record::{FORMAT, GroupRecord, Phase, Stage, Term, TermId, Tuple};
 use crate::report::{LogReport, Report};
@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 
 impl<'a> Turn<'a> {
     pub(super) fn vacant(&mut self, vacancy: &Vacancy<'_>) -> Reason {
-        if let Some(reason) = self.stopped() {
+        if let Some(reason) = self.give_up_own(vacancy).or_else(|| self.stopped()) {
             return reason;
         }
         if vacancy.paused && vacancy.cause != Cause::Own {
@@ -38,6 +38,26 @@ impl<'a> Turn<'a> {
             return self.stand_in_place(vacancy, &answers, extent, launcher);
         }
         self.stand(vacancy, &answers, extent, launcher)
+    }
+
+    /// Asked to stop on a term of our own that nobody serves: nothing of it runs, so it is given up at once, and nobody
+    /// has to wait for our silence.
+    fn give_up_own(&mut self, vacancy: &Vacancy<'_>) -> Option<Reason> {
+        let dead = self.launcher().is_some() && self.any_live().is_none();
+        if !self.stopping() || vacancy.cause != Cause::Own || !dead {
+            return None;
+        }
+        self.release_own(vacancy)
+    }
+
+    fn release_own(&mut self, vacancy: &Vacancy<'_>) -> Option<Reason> {
+        let (record, rv) = vacancy.record.zip(vacancy.carries)?;
+        let seen = lease::Held {
+            record,
+            rv,
+            requests: &Requests::default(),
+        };
+        Some(self.release(seen, None, Reason::Released))
     }
 
     /// Our volume and log, if our end is fixed for this vacancy. In place our own renewals go on meanwhile, so there
@@ -149,16 +169,9 @@ impl<'a> Turn<'a> {
             Verdict::Order { order, loss, .. } => !loss && order.first() == Some(me),
             Verdict::Nobody(_) | Verdict::Missing(_) => false,
         };
-        let Some((record, carries)) = vacancy.record.zip(vacancy.carries) else {
-            return Reason::LeaseUnknown;
-        };
         if !entitled {
-            let seen = lease::Held {
-                record,
-                rv: carries,
-                requests: &Default::default(),
-            };
-            return self.release(seen, None, Reason::Released);
+            let released = self.release_own(vacancy);
+            return released.unwrap_or(Reason::LeaseUnknown);
         }
         self.take(vacancy, extent, launcher, Reason::InPlace)
     }

@@ -116,6 +116,7 @@ impl Group {
             self.act(i, action);
         }
         if decision.reason == Reason::Stopped {
+            self.check_stop(i);
             self.say(i, "agent has stopped");
             self.agent_dies(i);
             let later = self.t + self.chance.range(1_000, 8_000);

@@ -140,6 +140,21 @@ impl Group {
         }
     }
 
+    /// Who ends in order does not leave a Lease behind that only silence frees.
+    pub(super) fn check_stop(&mut self, i: usize) {
+        let m = &self.members[i];
+        let Some(agent) = &m.agent else { return };
+        let sees_own = match &agent.view {
+            Some((LeaseSeen::Record { record, .. }, _)) => record.holder == m.instance(),
+            Some(_) | None => false,
+        };
+        let watch = agent.state.watch.as_ref();
+        if sees_own && watch.is_some_and(|w| matches!(w.sight, Sight::Held(_))) {
+            let what = format!("{} ends in order and keeps the Lease", self.names[i]);
+            self.blame(what);
+        }
+    }
+
     /// A planned switchover loses nothing.
     pub(super) fn check_handover(&mut self, i: usize, target: &Member) {
         let Some(n) = self.names.iter().position(|m| m == target) else {
