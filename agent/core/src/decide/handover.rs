@@ -121,9 +121,8 @@ impl Turn<'_> {
         {
             return Err(Reason::SwitchoverTarget);
         }
-        let acked = launcher
-            .replicas
-            .get(&target)
+        let acked = self
+            .acked(term, launcher, &target)
             .ok_or(Reason::SwitchoverTarget)?;
         let end = self
             .seen
@@ -131,7 +130,7 @@ impl Turn<'_> {
             .last()
             .map(|b| b.end)
             .ok_or(Reason::SwitchoverTarget)?;
-        if end.since(*acked) > self.policy.switchover_lag {
+        if end.since(acked) > self.policy.switchover_lag {
             return Err(Reason::SwitchoverLag);
         }
         Ok(target)
@@ -140,13 +139,29 @@ impl Turn<'_> {
     /// The slave that has most, then the one the operator prefers, then the first by name.
     fn best_slave(&self, term: TermId, launcher: &Launcher) -> Option<Member> {
         let usable = self.joined(term).filter(|r| usable(r));
-        let streaming = usable.filter_map(|r| Some((launcher.replicas.get(&r.who.member)?, r)));
+        let streaming = usable.filter_map(|r| {
+            let acked = self.acked(term, launcher, &r.who.member)?;
+            Some((acked, r))
+        });
         let best = streaming.max_by(|(a, x), (b, y)| {
             a.cmp(b)
                 .then(x.priority.cmp(&y.priority))
                 .then_with(|| y.who.member.cmp(&x.who.member))
         });
         best.map(|(_, r)| r.who.member.clone())
+    }
+
+    /// How much of our log a member is known to have. An empty slave acknowledges nothing; while our own log is empty
+    /// too and our relay admits it, it has all there is.
+    fn acked(&self, term: TermId, launcher: &Launcher, member: &Member) -> Option<Offset> {
+        let acked = launcher.replicas.get(member).copied();
+        acked.or_else(|| {
+            let (of, admitted) = launcher.admitted.as_ref().filter(|(of, _)| *of == term)?;
+            let word = self.joined(*of).find(|r| r.who.member == *member)?;
+            let ends = [self.seen.broker.last()?.end, word.log?.end];
+            let nothing = ends == [Offset::ZERO; 2] && admitted.contains(&word.who);
+            nothing.then_some(Offset::ZERO)
+        })
     }
 
     fn gating(&mut self, seen: Seen<'_>, handover: Handover) -> Option<Reason> {
@@ -172,10 +187,8 @@ impl Turn<'_> {
         last: Offset,
     ) -> Option<Reason> {
         let has_all = |target: &Member| {
-            launcher
-                .replicas
-                .get(target)
-                .is_some_and(|acked| *acked >= last)
+            self.acked(handover.term, launcher, target)
+                .is_some_and(|acked| acked >= last)
         };
         let ready = handover.target.as_ref().is_none_or(has_all);
         if ready {
