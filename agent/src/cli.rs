@@ -22,7 +22,7 @@ enum Command {
     /// Look after one broker: the sidecar itself
     Run(Box<RunArgs>),
     #[command(flatten)]
-    Operator(command::Command),
+    Operator(Box<command::Command>),
 }
 
 /// Does what the command line says. The exit code is 0 for done and 1 for an error; 3 is explained in [`command`].

@@ -19,12 +19,14 @@ mod agent;
 mod table;
 
 use std::io::Write;
+#[cfg(feature = "kubeconfig")]
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use self::desk::Desk;
+use crate::kubernetes::access::AccessArgs;
 
 /// What an operator may ask.
 #[derive(Subcommand, Clone, Debug)]
@@ -47,8 +49,17 @@ pub enum Command {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Place {
     /// A kubeconfig; without it KUBECONFIG, ~/.kube/config, or the pod's own service account
-    #[arg(long, env = "ROCKETMQ_HA_KUBECONFIG", value_name = "PATH")]
+    #[cfg(feature = "kubeconfig")]
+    #[arg(
+        long,
+        env = "ROCKETMQ_HA_KUBECONFIG",
+        value_name = "PATH",
+        conflicts_with = "kube_url"
+    )]
     pub kubeconfig: Option<PathBuf>,
+    /// How the API server is reached without one.
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// The namespace; without it the kubeconfig's or the pod's own
     #[arg(long, short, env = "ROCKETMQ_HA_NAMESPACE", value_name = "NS")]
     pub namespace: Option<String>,

@@ -1,16 +1,19 @@
 //! The API server: one client, one way to count and to classify what it answers.
 
+pub mod access;
+#[cfg(feature = "kubeconfig")]
+mod kubeconfig;
+
 use std::future::Future;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use kube::Client;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use prometheus::{IntCounterVec, Opts, Registry};
 use thiserror::Error;
 
+use crate::command::Place;
 use crate::settings::KubeSettings;
+use access::{Access, AccessError, pods_namespace};
 
 /// What an unsuccessful request means. Every error of the client is one of these, in this one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,52 +182,29 @@ impl ApiCounter {
 /// A client for the settings' cluster.
 ///
 /// # Errors
-/// The kubeconfig cannot be read, or there is none and this is no pod.
-pub async fn connect(settings: &KubeSettings) -> anyhow::Result<Client> {
-    let config = match &settings.kubeconfig {
-        Some(path) => read(path).await?,
-        None => Config::incluster()
-            .context("read the pod's service account: outside Kubernetes give --kubeconfig (ROCKETMQ_HA_KUBECONFIG)")?,
-    };
-    client(config, settings.request)
+/// The certificates or the token that the settings name cannot be used.
+pub fn connect(settings: &KubeSettings) -> Result<Client, AccessError> {
+    settings
+        .access
+        .client(&settings.namespace, settings.request)
 }
 
-/// A client for a person: their kubeconfig's, or the pod's they are in; and the namespace that goes with it.
+/// A client for a person: the cluster that the flags name, their kubeconfig's, or the pod's they are in; and the namespace
+/// that goes with it.
 ///
 /// # Errors
-/// The kubeconfig cannot be read, or there is none and this is no pod.
+/// No cluster is named and none found, or what leads to it cannot be used.
 pub async fn connect_as_operator(
-    kubeconfig: Option<&Path>,
+    place: &Place,
     limit: Duration,
 ) -> anyhow::Result<(Client, String)> {
-    let config = match kubeconfig {
-        Some(path) => read(path).await?,
-        None => Config::infer()
-            .await
-            .context("find the cluster: give --kubeconfig, set KUBECONFIG, or run it in a pod")?,
-    };
-    let namespace = config.default_namespace.clone();
-    Ok((client(config, limit)?, namespace))
-}
-
-async fn read(path: &Path) -> anyhow::Result<Config> {
-    let shown = path.display();
-    let kubeconfig = Kubeconfig::read_from(path)
-        .with_context(|| format!("read kubeconfig {shown}: give --kubeconfig a readable file"))?;
-    let options = KubeConfigOptions::default();
-    Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .with_context(|| format!("use the current context of kubeconfig {shown}"))
-}
-
-fn client(mut config: Config, limit: Duration) -> anyhow::Result<Client> {
-    config.connect_timeout = Some(limit);
-    // One call is one attempt: a PUT that is sent again after a 504 meets its own commit and calls it a conflict (H2, H3).
-    config.default_retry = false;
-    // Watches are quiet for long; their silence is judged by who reads them.
-    config.read_timeout = None;
-    config.write_timeout = Some(limit);
-    Client::try_from(config).context("build the Kubernetes client")
+    #[cfg(feature = "kubeconfig")]
+    if place.access.kube_url.is_none() {
+        return kubeconfig::connect(place.kubeconfig.as_deref(), limit).await;
+    }
+    let namespace = pods_namespace().unwrap_or_else(|| "default".to_owned());
+    let client = Access::new(place.access.clone())?.client(&namespace, limit)?;
+    Ok((client, namespace))
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 
     // Kubernetes.
     let kube = &settings.kube;
-    let client = kubernetes::connect(kube).await?;
+    let client = kubernetes::connect(kube)?;
     let counter = ApiCounter::register(metrics.registry())?;
     let (namespace, limit) = (kube.namespace.as_str(), kube.request);
     let (view, task) = lease::observe(

@@ -18,6 +18,7 @@ use clap::Args;
 use relay::{GroupKey, KeyError};
 use remoting::Credentials;
 
+use crate::kubernetes::access::{Access, AccessArgs, AccessError};
 use crate::nameservers::{FetchError, HostPortError, Source};
 
 /// The longest access or secret key that is read, in bytes.
@@ -73,9 +74,9 @@ pub struct RunArgs {
         default_value = "default"
     )]
     pub namespace: String,
-    /// A kubeconfig; without it the pod's own service account
-    #[arg(long, env = "ROCKETMQ_HA_KUBECONFIG", value_name = "PATH")]
-    pub kubeconfig: Option<PathBuf>,
+    /// How the API server is reached.
+    #[command(flatten)]
+    pub access: AccessArgs,
     /// The launcher's Unix socket
     #[arg(long, env = "ROCKETMQ_HA_LAUNCHER_SOCKET", value_name = "PATH")]
     pub launcher_socket: PathBuf,
@@ -189,8 +190,8 @@ pub struct TimingArgs {
 /// How the API server is reached.
 #[derive(Clone, Debug)]
 pub struct KubeSettings {
-    /// A kubeconfig; without it the pod's own service account.
-    pub kubeconfig: Option<PathBuf>,
+    /// Where it is, and what proves who we are.
+    pub access: Access,
     /// The namespace of the group's objects.
     pub namespace: String,
     /// X: how long one request may take.
@@ -274,6 +275,9 @@ pub enum SettingsError {
     /// No usable group key.
     #[error("read --group-key-file")]
     Key(#[from] KeyError),
+    /// No way to the API server.
+    #[error("reach the API server")]
+    Access(#[from] AccessError),
     /// Durations that contradict each other.
     #[error("use the lease timing")]
     Timing(#[from] PolicyError),
@@ -295,7 +299,7 @@ impl Settings {
             no_failover,
             pod_uid,
             namespace,
-            kubeconfig,
+            access,
             launcher_socket,
             broker_ip,
             admin_listen,
@@ -324,7 +328,7 @@ impl Settings {
             priority,
             no_failover,
             kube: KubeSettings {
-                kubeconfig,
+                access: Access::new(access)?,
                 namespace: named("namespace", namespace)?,
                 request: policy.timing().request,
             },
@@ -625,6 +629,8 @@ mod tests {
             key,
             "--name-servers",
             "127.0.0.1:9876",
+            "--kube-url",
+            "http://127.0.0.1:8001",
         ];
         line.extend(extra);
         Settings::new(Line::try_parse_from(line).unwrap().run)

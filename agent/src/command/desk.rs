@@ -51,10 +51,9 @@ impl Desk {
     /// Where the flags point to.
     ///
     /// # Errors
-    /// There is no usable kubeconfig.
+    /// There is no usable way to a cluster.
     pub async fn open(place: &Place) -> anyhow::Result<Self> {
-        let kubeconfig = place.kubeconfig.as_deref();
-        let (client, default) = connect_as_operator(kubeconfig, LIMIT).await?;
+        let (client, default) = connect_as_operator(place, LIMIT).await?;
         Self::new(client, place.namespace.as_ref().unwrap_or(&default))
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agent::act::lease::LeaseWriter;
 use agent::clock::Clock;
+use agent::kubernetes::access::{Access, AccessArgs};
 use agent::kubernetes::{ApiCounter, connect};
 use agent::names::GroupNames;
 use agent::observe::lease::{self, LeaseView};
@@ -44,16 +45,17 @@ impl Ground {
 
     pub(crate) async fn with(options: Options) -> Self {
         let api = KubeApi::start(options).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let kubeconfig = folder.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, api.kubeconfig(NAMESPACE)).unwrap();
+        let access = AccessArgs {
+            kube_url: Some(api.url()),
+            ..AccessArgs::default()
+        };
         let settings = KubeSettings {
-            kubeconfig: Some(kubeconfig),
+            access: Access::new(access).unwrap(),
             namespace: NAMESPACE.to_owned(),
             request: LIMIT,
         };
         Self {
-            client: connect(&settings).await.unwrap(),
+            client: connect(&settings).unwrap(),
             api,
             names: GroupNames::new("DefaultCluster", "broker-a"),
             counter: ApiCounter::register(&prometheus::Registry::new()).unwrap(),

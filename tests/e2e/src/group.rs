@@ -10,6 +10,7 @@ use playground::kube::NAMESPACE;
 use playground::lease::GroupLease;
 use playground::logs::{self, Log};
 use playground::process::ProcessSpec;
+use playground::site::Site;
 use playground::traffic::{
     Consumer, NameServers, Outcome, Prober, Probers, Producer, ProducerSpec, disputes, reigns,
 };
@@ -50,6 +51,19 @@ pub struct Shape {
     pub flags: Vec<String>,
     /// Settings of the base broker.conf.
     pub settings: BTreeMap<String, String>,
+    /// How many.
+    pub members: usize,
+    /// How the agents learn of the name servers.
+    pub lookup: Lookup,
+}
+
+/// How the agents learn of the name servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// They are given the list.
+    List,
+    /// From a page: [`Group::site`].
+    Site,
 }
 
 impl Default for Shape {
@@ -58,11 +72,13 @@ impl Default for Shape {
         Self {
             flags: QUICK.map(str::to_owned).into(),
             settings: BTreeMap::new(),
+            members: 2,
+            lookup: Lookup::List,
         }
     }
 }
 
-/// Two members, an API server and a name server.
+/// Members, an API server and a name server.
 #[derive(Debug)]
 pub struct Group<'a> {
     case: &'a Case,
@@ -70,6 +86,7 @@ pub struct Group<'a> {
     members: Vec<Member>,
     server: NameServer,
     names: NameServers,
+    site: Option<Site>,
     plane: ControlPlane,
     programs: Programs,
 }
@@ -114,11 +131,17 @@ impl<'a> Group<'a> {
             addresses: vec![server.address()],
             group: GROUP.to_owned(),
         };
+        let site = match shape.lookup {
+            Lookup::List => None,
+            Lookup::Site => Some(Site::start(&names.addresses).await?),
+        };
+        let indexes = 0..shape.members;
         let spec = GroupSpec {
             name: GROUP.to_owned(),
-            members: (0..2).map(|index| format!("{GROUP}-{index}")).collect(),
+            members: indexes.map(|index| format!("{GROUP}-{index}")).collect(),
             name_servers: names.addresses.clone(),
-            kubeconfig: plane.kubeconfig().to_owned(),
+            name_server_site: site.as_ref().map(Site::url),
+            kube_url: plane.api().url(),
             namespace: NAMESPACE.to_owned(),
             key_file: ground.group_key(GROUP)?,
             agent_flags: shape.flags,
@@ -134,6 +157,7 @@ impl<'a> Group<'a> {
             members: members?,
             server,
             names,
+            site,
             plane,
             programs,
         })
@@ -175,6 +199,15 @@ impl<'a> Group<'a> {
     #[must_use]
     pub fn names(&self) -> &NameServers {
         &self.names
+    }
+
+    /// The page with the name servers, of a group with [`Lookup::Site`].
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn site(&self) -> Result<&Site> {
+        let site = self.site.as_ref();
+        site.context("find the page with the name servers: this group has none")
     }
 
     /// Where brokers register.
@@ -364,17 +397,25 @@ impl Group<'_> {
         Ok(runtime.commit_log_max.get())
     }
 
-    /// Both logs, byte for byte, after everything was replicated.
+    /// All logs, byte for byte, after everything was replicated.
     ///
     /// # Errors
     /// When they differ.
     pub async fn logs_are_equal(&self, master: usize) -> Result<()> {
+        self.logs_are_equal_from(master, 0).await
+    }
+
+    /// The same with logs that all begin at `from` (bytes).
+    ///
+    /// # Errors
+    /// When they differ, or one begins elsewhere.
+    pub async fn logs_are_equal_from(&self, master: usize, from: u64) -> Result<()> {
         self.replicated(master).await?;
         let masters = self.log(master).await?;
         for slave in self.others(master) {
             let found = logs::compare(&masters, &self.log(slave).await?)?;
             ensure!(
-                found.is_equal() && found.from == 0,
+                found.is_equal() && found.from == from,
                 "logs differ: {} against the master: {found:?}",
                 self.member(slave).name()
             );
@@ -404,13 +445,25 @@ impl Group<'_> {
         let spec = ProcessSpec::new(name, &self.programs.agent, folder, output.clone())
             .arguments(words)
             .arguments([
-                format!("--kubeconfig={}", self.plane.kubeconfig().display()),
+                format!("--kube-url={}", self.plane.api().url()),
                 format!("--namespace={NAMESPACE}"),
             ]);
         let mut process = self.case.ground().spawner().start(&spec)?;
         let code = process.wait_for_end(LIMIT).await?.code();
         let text = std::fs::read_to_string(&output).context("read a command's output")?;
         Ok(Answer { code, text })
+    }
+
+    /// Has an operator ask for a switchover to this member, and wait for it.
+    ///
+    /// # Errors
+    /// When it does not come about.
+    pub async fn switch_over(&self, target: usize) -> Result<()> {
+        let target = self.member(target).name();
+        let words = ["switchover", "--to", target, "--wait"];
+        let answer = self.command(&words).await?;
+        ensure!(answer.code == Some(0), "{words:?} ended with {answer:?}");
+        Ok(())
     }
 
     /// Sets or removes an annotation of the group's Lease, as a person would with kubectl.
@@ -496,6 +549,18 @@ pub fn counted(producer: &Producer) -> impl Display + use<> {
 #[must_use]
 pub fn in_ms(since: Instant) -> String {
     format!("{} ms", since.elapsed().as_millis())
+}
+
+/// Where the term of a group Lease began (bytes of the log).
+///
+/// # Errors
+/// When the Lease does not tell.
+pub fn term_start(lease: &Value) -> Result<u64> {
+    let state = lease["metadata"]["annotations"][STATE].as_str();
+    let state: Value = serde_json::from_str(state.context("find the group's state")?)?;
+    state["term"]["start"]
+        .as_u64()
+        .context("read the term's start")
 }
 
 fn lease_name(lease: &Value) -> Result<String> {

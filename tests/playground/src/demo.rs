@@ -84,7 +84,8 @@ impl<'a> Stage<'a> {
                 .map(|index| format!("{GROUP}-{index}"))
                 .collect(),
             name_servers: names.addresses.clone(),
-            kubeconfig: plane.kubeconfig().to_owned(),
+            name_server_site: None,
+            kube_url: plane.api().url(),
             namespace: NAMESPACE.to_owned(),
             key_file: ground.group_key(GROUP)?,
             agent_flags: Vec::new(),

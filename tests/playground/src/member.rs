@@ -31,8 +31,10 @@ pub struct GroupSpec {
     pub members: Vec<String>,
     /// Name servers.
     pub name_servers: Vec<SocketAddr>,
-    /// Leads the agents to their API server.
-    pub kubeconfig: PathBuf,
+    /// Where the agents ask for the name servers; without it they are given the list.
+    pub name_server_site: Option<String>,
+    /// The agents' API server.
+    pub kube_url: String,
     /// Where the group's Leases are.
     pub namespace: String,
     /// The file with the key that the members share.
@@ -131,6 +133,30 @@ impl Member {
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         self.ports.address(ADMIN)
+    }
+
+    /// Where the slaves' launchers replicate from this member.
+    #[must_use]
+    pub fn relay(&self) -> SocketAddr {
+        self.ports.address(RELAY)
+    }
+
+    /// Where its own broker connects as a slave.
+    #[must_use]
+    pub fn relay_local(&self) -> SocketAddr {
+        self.ports.address(RELAY_LOCAL)
+    }
+
+    /// The launcher's control socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.home.join("launcher.sock")
+    }
+
+    /// The operator's conf, to which an agent adds what it owns.
+    #[must_use]
+    pub fn base_conf(&self) -> PathBuf {
+        self.home.join("base.conf")
     }
 
     /// What the agent says about itself: `GET /status`.
@@ -299,14 +325,6 @@ impl Member {
 }
 
 impl Member {
-    fn base_conf(&self) -> PathBuf {
-        self.home.join("base.conf")
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.home.join("launcher.sock")
-    }
-
     /// What an operator's ConfigMap would hold: nothing that the agent owns.
     fn base_conf_text(&self) -> String {
         let contact = self.contact();
@@ -369,16 +387,23 @@ impl Member {
             flag("member", &self.name),
             flag("members", self.group.members.join(",")),
             flag("namespace", &self.group.namespace),
-            flag("kubeconfig", self.group.kubeconfig.display()),
+            flag("kube-url", &self.group.kube_url),
             flag("launcher-socket", self.socket().display()),
             flag("broker-ip", self.contact().address.ip()),
             flag("admin-listen", self.admin()),
             flag("relay-address", self.ports.address(RELAY)),
             flag("relay-local", self.ports.address(RELAY_LOCAL)),
             flag("group-key-file", self.group.key_file.display()),
-            flag("name-servers", name_server_list(&self.group.name_servers)),
+            self.name_server_flag(),
         ])
         .arguments(self.group.agent_flags.iter().cloned())
+    }
+
+    fn name_server_flag(&self) -> String {
+        match &self.group.name_server_site {
+            Some(url) => flag("http-site", url),
+            None => flag("name-servers", name_server_list(&self.group.name_servers)),
+        }
     }
 }
 
