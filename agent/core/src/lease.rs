@@ -195,8 +195,17 @@ pub(crate) fn standing<'a>(
     match (&watch.sight, held) {
         (Sight::Absent, _) => without_rights(Cause::Absent, Tuple::default()),
         (Sight::Damaged, _) => without_rights(Cause::Rewound, named("damaged", &Tuple::default())),
-        (Sight::Rewound { tuple, .. }, _) => {
-            without_rights(Cause::Rewound, named("rewound", tuple))
+        (Sight::Rewound { tuple, after }, held) => {
+            let standing = without_rights(Cause::Rewound, named("rewound", tuple));
+            match (&standing, held) {
+                // Not older than what we know: our history forked from it, and whoever renews it holds the Lease.
+                (Standing::Waiting { until }, Some(held))
+                    if now < *until && held.record.term.id.epoch >= *after =>
+                {
+                    Standing::Theirs(held)
+                }
+                _ => standing,
+            }
         }
         (Sight::Held(_), Some(held)) => {
             of_record(held, state, seen, watch.since, current, now, policy)

@@ -59,6 +59,7 @@ reasons! {
     Following = "following": "Following the master.",
     WaitingForMaster = "waiting_for_master": "The master is not serving yet.",
     WaitingForAnswer = "waiting_for_answer": "The master's agent has not answered.",
+    HistoryForked = "history_forked": "Our history and the group's use one epoch for two terms, as after an etcd restore: we follow once the holder answers, giving up what we alone have (archived); at QoS 2 save our newer messages and give this member an empty volume.",
     TermChanged = "term_changed": "A new term began: the broker is stopped and its log proven again.",
     Proving = "proving": "Our log is compared with the master's.",
     Cutting = "cutting": "Our log has bytes that the group does not share: they are archived and cut.",

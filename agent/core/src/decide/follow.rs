@@ -6,7 +6,7 @@ use crate::ids::Offset;
 use crate::lease::Held as Seen;
 use crate::observation::{Extent, Launcher, Process, Upstream, Volume};
 use crate::reason::Reason;
-use crate::record::{Stage, TermId};
+use crate::record::{Qos, Stage, TermId};
 use crate::rejoin::{self, MasterLog, Plan};
 use crate::report::{Report, Role};
 
@@ -28,6 +28,9 @@ impl<'a> Turn<'a> {
             // An earlier life of our own pod: a foreign Lease like any other (H1).
             return self.not_running(Reason::LeaseHeld);
         }
+        if self.forked(seen) {
+            return self.not_running(Reason::HistoryForked);
+        }
         let term = seen.record.term.id;
         match &launcher.process {
             Process::Live {
@@ -41,6 +44,17 @@ impl<'a> Turn<'a> {
             }
             Process::Idle | Process::Ended { .. } => self.rejoin(seen, launcher),
         }
+    }
+
+    /// Whether our history and the group's use one epoch for two terms, and nothing may be done about it now: they were
+    /// written under two Leases, one of which came from a backup (H6). Only the word of who serves the other one makes
+    /// ours the one that is given up; and where no acknowledged message may be lost, a person says so.
+    fn forked(&self, seen: Seen<'_>) -> bool {
+        let record = seen.record;
+        let ours = self.volume().map(|v| &v.lineage);
+        let forked = ours.is_some_and(|ours| ours.contradicts(&record.lineage));
+        let promised = record.qos_enforced == Qos::NoneLost;
+        forked && (promised || self.master_word(seen).is_none())
     }
 
     fn not_running(&mut self, why: Reason) -> Reason {

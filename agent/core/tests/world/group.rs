@@ -55,6 +55,8 @@ pub struct Group {
     pub kinds: u64,
     /// A bystander that edits the Lease over and over, next then; whether it damages it too, until faults are over.
     vandal: Option<(u64, bool)>,
+    /// A backup came back while not everybody was there to know better: numbers may come twice.
+    forgotten: bool,
 }
 
 impl Group {
@@ -111,6 +113,7 @@ impl Group {
             switchovers: 0,
             kinds,
             vandal: None,
+            forgotten: false,
             chance,
         }
     }
@@ -161,6 +164,7 @@ impl Group {
             self.next_fault = self.t + self.chance.range(500, 9_000);
         }
         self.vandalize();
+        self.forget_the_newest();
         self.serve_requests();
         self.deliver();
         for i in 0..self.members.len() {

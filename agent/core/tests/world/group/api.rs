@@ -111,7 +111,7 @@ impl Group {
     pub(super) fn commit(&mut self, i: usize, write: &LeaseWrite, instance: &Instance, sent: Boot) {
         let term = write.record.term.id;
         if write.why == WriteReason::Acquire {
-            if term.epoch <= self.top_epoch {
+            if term.epoch <= self.top_epoch && !self.forgotten {
                 self.blame(format!(
                     "I2: epoch {} was won after {}",
                     term.epoch, self.top_epoch

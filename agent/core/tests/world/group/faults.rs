@@ -2,6 +2,7 @@
 
 use super::{END, FAULTS, Group, STEP};
 use crate::member::{Agent, Away, MemberWorld};
+use crate::store::Object;
 use agent_core::action::Action;
 use agent_core::ids::*;
 use agent_core::observation::*;
@@ -156,7 +157,11 @@ impl Group {
                 self.vandal = Some((t, damages));
             }
             14 => {
-                if self.all_well() && self.store.object.is_some() && !self.store.past.is_empty() {
+                // Who knew the truth may be away: beyond that no rule can see (H6).
+                let known = self.all_well();
+                let ready = known || self.chance.often(30);
+                if ready && self.store.object.is_some() && !self.store.past.is_empty() {
+                    self.forgotten |= !known;
                     let most = self.store.past.len().min(40);
                     let back = 1 + self.chance.index(most);
                     let old = self.store.past[self.store.past.len() - back].clone();
@@ -224,6 +229,46 @@ impl Group {
             self.store.touch(|_| {});
         }
         self.publish();
+    }
+
+    /// The one member that knows the newest term is lost with its machine, and an older backup of the Lease comes back:
+    /// beyond what any rule can see (H6), until that member returns.
+    pub(super) fn forget_the_newest(&mut self) {
+        let wanted = self.kinds >> 14 & 1 == 1 && self.t < FAULTS && !self.forgotten;
+        let Some(object) = self.store.object.as_ref().filter(|_| wanted) else {
+            return;
+        };
+        let term = object.record.term.clone();
+        let Some(master) = self.names.iter().position(|n| *n == term.master) else {
+            return;
+        };
+        let ignorant = |m: &MemberWorld| {
+            let agent = m.agent.as_ref();
+            let told = agent.is_some_and(|a| a.state.highest >= term.id.epoch);
+            m.disk.highest < term.id.epoch && !told
+        };
+        let others = self
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != master);
+        let nobody = others.map(|(_, m)| m).all(ignorant);
+        let older = |o: &&Object| o.record.term.id.epoch < term.id.epoch;
+        let old = self.store.past.iter().rev().find(older).cloned();
+        let serves = self.members[master].accepts(self.t);
+        let Some(old) = old.filter(|_| nobody && serves && self.chance.often(2)) else {
+            return;
+        };
+        self.forgotten = true;
+        self.say(master, "machine is lost, and nobody else knows its term");
+        self.pod_dies(master, false);
+        self.members[master].away = Some(self.t + 40_000);
+        self.words.retain(|w| w.2 != master);
+        self.tell("--", "Lease is rolled back behind it");
+        self.store.set(Some(old), self.t);
+        self.events.clear();
+        self.publish();
+        self.next_fault = self.t + 30_000;
     }
 
     pub(super) fn all_well(&self) -> bool {

@@ -60,10 +60,17 @@ impl Group {
             (agent.sights.era, agent.sights.sound, agent.sights.damaged) = (era, None, None);
         }
         match &agent.view {
-            Some((LeaseSeen::Damaged { .. }, _)) => agent.sights.damaged.get_or_insert(tick),
-            Some(_) => agent.sights.sound.get_or_insert(tick),
+            Some((LeaseSeen::Damaged { .. }, _)) => {
+                agent.sights.damaged.get_or_insert(tick);
+            }
+            Some(_) => {
+                if agent.sights.sound.is_none() {
+                    // It may be a renewal, which ends what damage was seen before it.
+                    (agent.sights.sound, agent.sights.damaged) = (Some(tick), None);
+                }
+            }
             None => return,
-        };
+        }
         if agent.sights.lineage.0 != lineage {
             agent.sights.lineage = (lineage, tick);
         }
