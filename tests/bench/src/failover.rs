@@ -1,11 +1,13 @@
 //! Fail-over, restart in place and switchover, stage by stage.
 
-use anyhow::{Context, Result};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use e2e::case::{self, Case};
 use e2e::group::{Group, LIMIT, Shape};
 use jiff::Timestamp;
 use playground::Version;
-use playground::traffic::Producer;
+use playground::traffic::{Outcome, Producer};
 use playground::wait::until;
 
 use crate::figures::Figures;
@@ -14,14 +16,20 @@ use crate::log_lines::{agent_since, jvm_start, stages};
 /// Messages between two disturbances.
 const BETWEEN: u64 = 200;
 
-pub(crate) fn measure(version: Version, runs: u32) {
-    case::play("bench", version, async |case| {
-        story(case, version, runs).await
+pub(crate) fn measure(version: Version, runs: u32, in_place: u32) {
+    case::play_for("bench", version, LONGEST, async |case| {
+        story(case, version, runs, in_place).await
     });
 }
 
-async fn story(case: &Case, version: Version, runs: u32) -> Result<()> {
-    let mut group = Group::form(case, Shape::default()).await?;
+/// A run takes some 20 s.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+async fn story(case: &Case, version: Version, runs: u32, in_place: u32) -> Result<()> {
+    let mut shape = Shape::default();
+    // Else the second crash would be answered by another member.
+    shape.flags.push("--crashes-in-place=1000".to_owned());
+    let mut group = Group::form(case, shape).await?;
     let producer = group.producer(1024)?;
     let mut figures = Figures::default();
     for _ in 0..runs {
@@ -36,7 +44,9 @@ async fn story(case: &Case, version: Version, runs: u32) -> Result<()> {
     }
     figures.print(&format!("planned switchover, RocketMQ {version}, ms"));
     let mut figures = Figures::default();
-    in_place(&group, &producer, &mut figures).await?;
+    for _ in 0..in_place {
+        jvm_killed(&group, &producer, &mut figures).await?;
+    }
     figures.print(&format!(
         "JVM killed, restart in place, RocketMQ {version}, ms"
     ));
@@ -88,19 +98,59 @@ async fn switchover(group: &Group<'_>, producer: &Producer, figures: &mut Figure
     group.follows(master).await
 }
 
-/// Once: a second crash within the window would be a fail-over.
-async fn in_place(group: &Group<'_>, producer: &Producer, figures: &mut Figures) -> Result<()> {
+async fn jvm_killed(group: &Group<'_>, producer: &Producer, figures: &mut Figures) -> Result<()> {
     let (master, epoch) = settled(group, producer).await?;
-    let since = Timestamp::now();
+    let (since, sent) = (Timestamp::now(), producer.elapsed());
     group.member(master).kill_broker().await?;
-    let noticed = line_at(group, master, since, "reason=freezing").await?;
-    figures.add(
-        "JVM death noticed (SIGKILL sent to decision)",
-        ms(since, noticed),
-    );
     let lease = group.serving_after(epoch).await?;
-    producer.accept_more(1, LIMIT).await?;
+    ensure!(
+        group.index(&lease.term.master)? == master,
+        "not in place: {:?}",
+        lease.term
+    );
+    let write = first_write(producer, sent).await?;
+    way(group, master, since, write, figures).await?;
     promotion(group, master, lease.term.epoch, since, figures).await
+}
+
+/// The milestones from the SIGKILL to the first message, each as the time since the one before.
+async fn way(
+    group: &Group<'_>,
+    master: usize,
+    since: Timestamp,
+    write: f64,
+    figures: &mut Figures,
+) -> Result<()> {
+    let noticed = line_at(group, master, since, "reason=freezing").await?;
+    let acquired = line_at(group, master, since, "reason=in_place").await?;
+    let won = line_at(group, master, since, "reason=opening").await?;
+    let started = line_at(group, master, since, "broker started").await?;
+    let port = jvm_start(group.member(master))?;
+    let serving = line_at(group, master, since, "reason=serving").await?;
+    figures.add("SIGKILL to the first accepted write", write);
+    figures.add("  SIGKILL to noticed", ms(since, noticed));
+    figures.add("  noticed to walked and decided", ms(noticed, acquired));
+    figures.add("  decided to Lease won, tail clean", ms(acquired, won));
+    figures.add("  Lease won to JVM started", ms(won, started));
+    figures.add("  JVM started to port open", port);
+    let answers = ms(started, serving) - port;
+    figures.add("  port open to serving (first answer, Lease)", answers);
+    let gate = write - ms(since, serving);
+    figures.add("  serving to first accepted write (gate, route)", gate);
+    Ok(())
+}
+
+/// Milliseconds from `sent` (the producer's clock) to the first acknowledgement of the new process.
+async fn first_write(producer: &Producer, sent: Duration) -> Result<f64> {
+    producer.accept_more(1, LIMIT).await?;
+    let ledger = producer.ledger();
+    let mut attempts = ledger.attempts().iter();
+    // The old process may have acknowledged one more in its last moment: only what comes after a failure is new.
+    let failed = attempts.find(|one| one.settled >= sent && one.outcome != Outcome::Accepted);
+    failed.context("find the first message that was not accepted")?;
+    let first = attempts.find(|one| one.outcome == Outcome::Accepted);
+    let first = first.context("find the first message that was accepted again")?;
+    Ok((first.settled - sent).as_secs_f64() * 1000.0)
 }
 
 /// The stages as the new master's agent measured them.

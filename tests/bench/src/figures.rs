@@ -36,7 +36,7 @@ impl Figures {
             let (Some(min), Some(max)) = (sorted.first(), sorted.last()) else {
                 continue;
             };
-            let median = median(&sorted);
+            let median = median(samples);
             println!(
                 "{name:<58} {median:>9.2} {min:>9.2} {max:>9.2}   {}",
                 sorted.len()
@@ -45,12 +45,15 @@ impl Figures {
     }
 }
 
-fn median(sorted: &[f64]) -> f64 {
+/// The middle one, or the mean of the two in the middle; not a number without samples.
+pub(crate) fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
     let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
     if sorted.len() % 2 == 1 {
         at(middle)
     } else {
-        f64::midpoint(at(middle - 1), at(middle))
+        f64::midpoint(at(middle.wrapping_sub(1)), at(middle))
     }
 }

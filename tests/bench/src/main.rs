@@ -3,7 +3,9 @@
 
 mod failover;
 mod figures;
+mod launched;
 mod log_lines;
+mod relayed;
 mod steady;
 mod walk;
 
@@ -25,9 +27,12 @@ enum What {
         /// RocketMQ's version
         #[arg(long, default_value_t = Version::NEWEST)]
         version: Version,
-        /// How often each
-        #[arg(long, default_value_t = 5)]
+        /// How often a member is lost, and how often a switchover is asked for
+        #[arg(long, default_value_t = 7)]
         runs: u32,
+        /// How often the JVM alone is killed and started again in place
+        #[arg(long, default_value_t = 7)]
+        in_place: u32,
     },
     /// Memory, processor time and API writes of agents and launchers with nothing going on
     Steady {
@@ -37,6 +42,18 @@ enum What {
         /// For how long
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+    },
+    /// What the way through the replication relay costs: synchronous sends and a bulk catch-up, direct and relayed
+    Relay {
+        /// RocketMQ's version
+        #[arg(long, default_value_t = Version::NEWEST)]
+        version: Version,
+        /// How often direct and relayed are measured in turn
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+        /// Size of the log of the catch-up, at most 1400
+        #[arg(long, default_value_t = 1100)]
+        mib: u32,
     },
     /// How fast a stopped commit log is walked
     Walk {
@@ -51,12 +68,24 @@ enum What {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
-        What::Failover { version, runs } => {
-            failover::measure(version, runs);
+        What::Failover {
+            version,
+            runs,
+            in_place,
+        } => {
+            failover::measure(version, runs, in_place);
             Ok(())
         }
         What::Steady { version, seconds } => {
             steady::measure(version, seconds);
+            Ok(())
+        }
+        What::Relay {
+            version,
+            rounds,
+            mib,
+        } => {
+            relayed::measure(version, rounds, mib);
             Ok(())
         }
         What::Walk { mib, runs } => walk::measure(mib, runs),

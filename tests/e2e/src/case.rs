@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use playground::clock::now;
 use playground::{Afterwards, Options, Playground, Timeline, Version};
 
 /// Set to anything: the folders of all stories stay, for people to look at.
@@ -73,6 +74,17 @@ pub fn play<S>(name: &str, version: Version, story: S)
 where
     S: AsyncFnOnce(&Case) -> Result<()>,
 {
+    play_for(name, version, STORY_LIMIT, story);
+}
+
+/// [`play`] with another time limit, for measurements that take as long as people want.
+///
+/// # Panics
+/// As [`play`].
+pub fn play_for<S>(name: &str, version: Version, limit: Duration, story: S)
+where
+    S: AsyncFnOnce(&Case) -> Result<()>,
+{
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -80,16 +92,17 @@ where
         .build();
     let outcome = runtime
         .context("start the runtime")
-        .and_then(|runtime| runtime.block_on(told(name, version, story)));
+        .and_then(|runtime| runtime.block_on(told(name, version, limit, story)));
     if let Err(error) = outcome {
         panic!("{name} on RocketMQ {version}: {error:#}");
     }
 }
 
-async fn told<S>(name: &str, version: Version, story: S) -> Result<()>
+async fn told<S>(name: &str, version: Version, limit: Duration, story: S) -> Result<()>
 where
     S: AsyncFnOnce(&Case) -> Result<()>,
 {
+    let begin = now();
     let mut options = Options::for_tests(version);
     if std::env::var_os(KEEP_VARIABLE).is_some() {
         options.afterwards = Afterwards::Keep;
@@ -100,11 +113,15 @@ where
         ground: Playground::set_up(options, timeline).await?,
         expected: Mutex::default(),
     };
-    let outcome = match tokio::time::timeout(STORY_LIMIT, story(&case)).await {
+    let outcome = match tokio::time::timeout(limit, story(&case)).await {
         Ok(outcome) => outcome,
-        Err(_) => bail_at_limit(),
+        Err(_) => bail_at_limit(limit),
     };
     let outcome = outcome.and_then(|()| case.no_complaints());
+    case.say(format!(
+        "took {:.0} s in all",
+        begin.elapsed().as_secs_f64()
+    ));
     if outcome.is_err() {
         for output in outputs(case.ground.path()) {
             case.ground.timeline().show(last_words(&output));
@@ -113,8 +130,8 @@ where
     outcome
 }
 
-fn bail_at_limit() -> Result<()> {
-    bail!("play the story: not at its end after {STORY_LIMIT:?}")
+fn bail_at_limit(limit: Duration) -> Result<()> {
+    bail!("play the story: not at its end after {limit:?}")
 }
 
 /// The outputs of all agents and launchers.
@@ -137,21 +154,44 @@ fn last_words(output: &Path) -> String {
     format!("---- the end of {}\n{kept}\n", output.display())
 }
 
-/// Makes two tests of each story, `story::on_5_5_0` and `story::on_4_9_7`. A story is an
-/// `async fn(&Case) -> anyhow::Result<()>`.
+/// Makes a test `story::on_5_5_0` (and so on) of a story. A story is an `async fn(&Case) -> anyhow::Result<()>`.
+#[macro_export]
+macro_rules! on_versions {
+    ($story:ident: $($test:ident = $version:ident),+ $(,)?) => {
+        mod $story {
+            $(
+                #[test]
+                fn $test() {
+                    let version = playground::Version::$version;
+                    $crate::case::play(stringify!($story), version, super::$story);
+                }
+            )+
+        }
+    };
+}
+
+/// Tells each story on the newest RocketMQ and on 4.9: `story::on_5_5_0` and `story::on_4_9_7`.
 #[macro_export]
 macro_rules! on_each_version {
-    ($($story:ident),+ $(,)?) => {$(
-        mod $story {
-            #[test]
-            fn on_5_5_0() {
-                $crate::case::play(stringify!($story), playground::Version::V5_5_0, super::$story);
-            }
+    ($($story:ident),+ $(,)?) => {
+        $($crate::on_versions!($story: on_5_5_0 = V5_5_0, on_4_9_7 = V4_9_7);)+
+    };
+}
 
-            #[test]
-            fn on_4_9_7() {
-                $crate::case::play(stringify!($story), playground::Version::V4_9_7, super::$story);
-            }
-        }
-    )+};
+/// Tells a story on every version that is known.
+#[macro_export]
+macro_rules! on_every_version {
+    ($story:ident $(,)?) => {
+        $crate::on_versions!(
+            $story: on_5_5_0 = V5_5_0, on_5_3_3 = V5_3_3, on_5_1_4 = V5_1_4, on_4_9_7 = V4_9_7
+        );
+    };
+}
+
+/// Tells a story on the newest RocketMQ only: one that does not depend on the broker.
+#[macro_export]
+macro_rules! on_the_newest {
+    ($story:ident $(,)?) => {
+        $crate::on_versions!($story: on_5_5_0 = V5_5_0);
+    };
 }

@@ -1,7 +1,7 @@
 //! Every promise on real brokers.
 //!
-//! The tests are in `tests/brokers`, one file per promise, each story told on the newest RocketMQ and on 4.9
-//! ([`on_each_version!`]). Here is what they share:
+//! The tests are in `tests/brokers`, one file per promise, most stories told on the newest RocketMQ
+//! and on 4.9 ([`on_each_version!`]). Here is what they share:
 //!
 //! * [`case`] plays one story at a time: a fresh playground, a limit, and everybody's last words when it fails;
 //! * [`group`] is a group of members under the care of our agents, with an API server and a name server;

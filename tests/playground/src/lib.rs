@@ -9,7 +9,7 @@
 //! * [`java`] knows the command lines, [`nameserver`] and [`broker`] are handles of running ones, [`contact`]
 //!   asks a running broker things, and [`ground`] is where they are made;
 //! * [`member`] is a broker as in production, with launcher and agent ([`programs`]), whose Kubernetes is
-//!   [`kube`] and whose admin port is read by [`http`];
+//!   [`kube`] and whose admin port is read by [`http`]; [`site`] is a page with its name servers;
 //! * [`lease`] reads the group's Lease and writes an operator's wishes on it;
 //! * [`traffic`] sends and reads numbered messages and keeps the books, [`logs`] compares commit logs, [`archive`]
 //!   reads what a cut removed;
@@ -35,6 +35,7 @@ pub mod programs;
 pub mod report;
 pub mod rocketmq;
 pub mod run_dir;
+pub mod site;
 pub mod timeline;
 mod tool;
 pub mod toolchain;

@@ -7,6 +7,8 @@ mod diverged_tail;
 mod empty_slave;
 mod jvm_crash;
 mod member_lost;
+mod name_server_page;
 mod paused;
 mod switchover_lagging;
+mod three_members;
 mod unproven_slave;
