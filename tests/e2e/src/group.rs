@@ -454,12 +454,23 @@ impl Group<'_> {
         Ok(Answer { code, text })
     }
 
-    /// Has an operator ask for a switchover to this member, and wait for it.
+    /// Has an operator ask for a switchover to this member, and wait for it; as soon as the master knows that the member
+    /// may take over.
     ///
     /// # Errors
     /// When it does not come about.
     pub async fn switch_over(&self, target: usize) -> Result<()> {
+        let master = self.master().await?;
         let target = self.member(target).name();
+        let what = format!("the master to hear that {target} may take over");
+        until(&what, LIMIT, async || {
+            let status = self.member(master).status().await?;
+            let answer = &status["observation"]["peers"][target]["answer"]["known"]["value"];
+            let ready = answer["electable"] == "yes" && answer["joined"] == true;
+            ensure!(ready && answer["role"] == "slave", "it has heard {answer}");
+            Ok(())
+        })
+        .await?;
         let words = ["switchover", "--to", target, "--wait"];
         let answer = self.command(&words).await?;
         ensure!(answer.code == Some(0), "{words:?} ended with {answer:?}");

@@ -12,15 +12,11 @@ use playground::traffic::Outcome;
 
 on_each_version!(the_broker_does_not_notice);
 
-/// The default permit: whoever still serves when it is over was given a new one.
-const PERMIT: Duration = Duration::from_secs(7);
+/// The permit of [`QUICK`](e2e::group::QUICK): whoever still serves when it is over was given a new one.
+const PERMIT: Duration = Duration::from_secs(4);
 
 async fn the_broker_does_not_notice(case: &Case) -> Result<()> {
-    let shape = Shape {
-        flags: vec![],
-        ..Shape::default()
-    };
-    let mut group = Group::form(case, shape).await?;
+    let mut group = Group::form(case, Shape::default()).await?;
     let producer = group.producer(200)?;
     let consumer = group.consumer(&producer);
     let probers = group.probers();

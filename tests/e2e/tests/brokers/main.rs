@@ -8,6 +8,8 @@ mod empty_slave;
 mod jvm_crash;
 mod member_lost;
 mod name_server_page;
+mod no_message;
+mod oldest_deleted;
 mod paused;
 mod switchover_lagging;
 mod three_members;
