@@ -138,6 +138,10 @@ pub struct MemberWorld {
     pub replicas: BTreeMap<Member, Offset>,
     /// Log end after the last acknowledged write.
     pub acked: u64,
+    /// Its replication makes no way until then.
+    pub stalls: u64,
+    /// When it last lost bytes with its machine or its volume.
+    pub lost_at: Option<u64>,
 }
 
 impl MemberWorld {
@@ -182,6 +186,8 @@ impl MemberWorld {
             upstream: Upstream::Parked,
             replicas: BTreeMap::new(),
             acked: 0,
+            stalls: 0,
+            lost_at: None,
         }
     }
 

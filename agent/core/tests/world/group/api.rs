@@ -121,6 +121,8 @@ impl Group {
             self.terms += 1;
             self.last_term = self.t;
             self.check_free(i);
+            self.check_rights(i, &write.record);
+            self.check_lineage(i, &write.record.lineage);
         }
         if !self.tuples.insert(write.record.tuple()) {
             let tuple = write.record.tuple();

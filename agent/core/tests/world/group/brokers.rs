@@ -79,7 +79,12 @@ impl Group {
                 ));
                 return;
             }
-            self.members[i].disk.log.copy(&source, 4_000);
+            if self.chance.range(0, 300) == 0 {
+                self.members[i].stalls = self.t + self.chance.range(200, 3_000);
+            }
+            if self.t >= self.members[i].stalls || self.t >= END - 20_000 {
+                self.members[i].disk.log.copy(&source, 4_000);
+            }
             self.members[i].upstream = Upstream::Streaming { term };
             let end = Offset::new(self.members[i].disk.log.end());
             let name = self.names[i].clone();

@@ -322,6 +322,7 @@ impl Group {
         let lost = self.chance.range(0, 60_000);
         let m = &mut self.members[i];
         let ran = m.jvm.is_some();
+        m.lost_at = reboot.then_some(self.t).or(m.lost_at);
         m.launcher_gone();
         if reboot && ran {
             let end = m.disk.log.end();

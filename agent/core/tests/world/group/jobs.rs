@@ -140,7 +140,8 @@ impl Group {
         if let Some(blamed) = blamed {
             self.blame(blamed);
         }
-        if matches!(job, Action::Persist { .. }) {
+        if let Action::Persist { lineage, .. } = job {
+            self.check_lineage(i, lineage);
             self.check_histories();
         }
     }

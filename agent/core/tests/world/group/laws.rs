@@ -2,33 +2,68 @@
 
 use super::api::Asked;
 use super::{END, Group};
+use crate::member::MemberWorld;
 use crate::show;
+use agent_core::Lineage;
 use agent_core::action::{Action, WriteReason};
 use agent_core::ids::*;
 use agent_core::lineage::Common;
 use agent_core::observation::*;
-use agent_core::record::TermId;
+use agent_core::record::{GroupRecord, TermId};
 use agent_core::report::Role;
 use agent_core::state::{PendingKind, Sight};
 use agent_core::time::Boot;
 
 impl Group {
-    /// J6: a Lease is taken only when it was given up, proven dead, ours, or silent for W on a clock within ρ.
+    /// J6: a Lease is taken only when it was given up, proven dead, ours, or silent for W on a clock within ρ. An absent
+    /// one is silent since it is absent (H7), and an earlier life of our own pod is somebody else (H1).
     pub(super) fn check_free(&mut self, i: usize) {
+        let silent = self.t.saturating_sub(self.store.tuple_since);
+        // Whoever slept through a term that a backup took back sees the tuple it knows: no rule can tell (H6).
+        if silent >= 10_000 * 1000 / 1100 - 300 || self.forgotten {
+            return;
+        }
         let Some(object) = &self.store.object else {
+            let what = format!("H7: {} founds after {silent} ms of absence", self.names[i]);
+            self.blame(what);
             return;
         };
         let holder = object.record.holder.clone();
-        if holder.is_empty() || holder == self.members[i].instance() {
+        let me = &self.members[i];
+        if holder.is_empty() || holder == me.instance() {
             return;
         }
-        let alive = self
-            .members
-            .iter()
-            .any(|m| m.instance() == holder && m.jvm.is_some() && m.away.is_none());
-        let silent = self.t.saturating_sub(self.store.tuple_since);
-        if alive && silent < 10_000 * 1000 / 1100 - 300 {
+        let lives = |m: &MemberWorld| m.instance() == holder && m.away.is_none();
+        let own_past = object.record.term.master == me.name;
+        if own_past || self.members.iter().any(lives) {
             let what = format!("J6: taken from {holder:?} after {silent} ms of silence");
+            self.blame(what);
+        }
+    }
+
+    /// H6: a record older than what the winner knows gives it no rights: neither R nor a number right behind its own.
+    pub(super) fn check_rights(&mut self, i: usize, record: &GroupRecord) {
+        let Some(object) = &self.store.object else {
+            return;
+        };
+        let older = object.record.term.id.epoch < self.members[i].disk.highest;
+        if older
+            && (record.replication.is_some() || !record.term.id.epoch.get().is_multiple_of(1000))
+        {
+            let (won, old) = (record.term.id, object.record.term.id);
+            let what = format!("H6: term {won} rests on a record of term {old}, which is older");
+            self.blame(what);
+        }
+    }
+
+    /// A history is in order, and it ends where the log of its newest term began.
+    pub(super) fn check_lineage(&mut self, i: usize, lineage: &Lineage) {
+        if let Err(n) = Lineage::new(lineage.entries().to_vec()) {
+            let what = format!(
+                "{}: entry {n} of its history is out of order: {:?}",
+                self.names[i],
+                lineage.entries()
+            );
             self.blame(what);
         }
     }
@@ -169,8 +204,11 @@ impl Group {
         };
         let common = self.members[n].disk.log.common(&self.members[i].disk.log);
         let acked = self.members[i].acked;
-        // A target that lost its machine meanwhile is not the switchover's fault.
-        if common < acked && self.members[n].away.is_none() && self.kinds >> 2 & 3 == 0 {
+        // A target that lost its machine or its volume meanwhile is not the switchover's fault.
+        let lost = self.members[n]
+            .lost_at
+            .is_some_and(|at| at + 40_000 > self.t);
+        if common < acked && !lost {
             self.blame(format!(
                 "handed over to {target}, which has {common} of {acked} acknowledged bytes"
             ));
