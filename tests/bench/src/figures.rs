@@ -23,6 +23,9 @@ impl Figures {
 
     /// Prints all, in the order in which they first came.
     pub(crate) fn print(&self, title: &str) {
+        if self.names.is_empty() {
+            return;
+        }
         println!(
             "\n{title}\n{:<58} {:>9} {:>9} {:>9}   n",
             "", "median", "min", "max"

@@ -1,7 +1,8 @@
 //! Every promise on real brokers.
 //!
-//! The tests are in `tests/brokers`, one file per promise, most stories told on the newest RocketMQ
-//! and on 4.9 ([`on_each_version!`]). Here is what they share:
+//! The tests are in `tests/brokers`, one file per promise. Most stories are told on the newest RocketMQ and on 4.9
+//! ([`on_each_version!`]), the core of it all on every version ([`on_every_version!`]), what has nothing to do with the
+//! broker once ([`on_the_quickest!`]). Here is what they share:
 //!
 //! * [`case`] plays one story at a time: a fresh playground, a limit, and everybody's last words when it fails;
 //! * [`group`] is a group of members under the care of our agents, with an API server and a name server;

@@ -6,11 +6,11 @@ use anyhow::{Context, Result, ensure};
 use e2e::books::Books;
 use e2e::group::{LIMIT, counted, in_ms};
 use e2e::holds::holds;
-use e2e::{Case, Group, Shape, on_each_version};
+use e2e::{Case, Group, Shape, on_the_quickest};
 use playground::clock::now;
 use playground::traffic::Outcome;
 
-on_each_version!(the_broker_does_not_notice);
+on_the_quickest!(the_broker_does_not_notice);
 
 /// The permit of [`QUICK`](e2e::group::QUICK): whoever still serves when it is over was given a new one.
 const PERMIT: Duration = Duration::from_secs(4);

@@ -7,14 +7,14 @@ use anyhow::{Context, Result, ensure};
 use e2e::books::{Books, accepted};
 use e2e::case;
 use e2e::group::{LIMIT, STATE, counted, in_ms};
-use e2e::{Case, Group, Shape, on_each_version};
+use e2e::{Case, Group, Shape, on_the_quickest};
 use playground::Version;
 use playground::archive::Archives;
 use playground::clock::now;
 use playground::process::ProcessSpec;
 use playground::wait::until;
 
-on_each_version!(
+on_the_quickest!(
     a_broken_base_conf_keeps_the_last_good_one,
     a_lease_edited_to_nonsense_is_restored,
 );

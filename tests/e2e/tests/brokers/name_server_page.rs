@@ -3,13 +3,13 @@
 use anyhow::{Context, Result, ensure};
 use e2e::books::Books;
 use e2e::group::{LIMIT, Lookup, counted, in_ms};
-use e2e::{Case, Group, Shape, on_the_newest};
+use e2e::{Case, Group, Shape, on_the_quickest};
 use playground::broker::name_server_list;
 use playground::clock::now;
 use playground::nameserver::READY_LIMIT;
 use playground::wait::until;
 
-on_the_newest!(a_list_that_changes_is_followed);
+on_the_quickest!(a_list_that_changes_is_followed);
 
 /// Only the page names the name servers, so a broker that is registered anywhere has heard of them there. Fails when the
 /// agents do not ask again, when a broker's next start is made with the list of before, and when an empty page (503)

@@ -6,10 +6,10 @@ use anyhow::{Result, ensure};
 use e2e::books::{Books, accepted};
 use e2e::group::{LIMIT, in_ms};
 use e2e::holds::holds;
-use e2e::{Case, Group, Shape, on_each_version};
+use e2e::{Case, Group, Shape, on_the_quickest};
 use playground::clock::now;
 
-on_each_version!(no_fail_over_until_it_is_resumed);
+on_the_quickest!(no_fail_over_until_it_is_resumed);
 
 /// Longer than any election takes.
 const REST: Duration = Duration::from_secs(4);
