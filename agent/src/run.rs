@@ -4,12 +4,14 @@
 //! the next agent adopts the running broker (safety H12).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use agent_core::observation::Stopping;
 use anyhow::{Context as _, anyhow, bail};
+use launcher::epitaph;
 use remoting::ClientOptions;
 use store::Layout;
 use tokio::net::TcpListener;
@@ -169,6 +171,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     tasks.spawn("events", task);
     let labeller = Labeller::new(client, namespace, counter, limit);
 
+    let epitaph = last_word(&settings.termination_log)?;
+
     // The volume.
     let boot_id = clock
         .boot_id()
@@ -247,7 +251,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         address: broker_at,
         cluster: cluster.to_owned(),
         broker_name: broker_name.to_owned(),
-        commitlog: layout.commitlog.clone(),
+        keeper: Arc::clone(&keeper),
         options: options.clone(),
         clock,
         echo,
@@ -356,6 +360,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             reports: published,
             pods,
             stopping: stopping.subscribe(),
+            epitaph,
             wake: Arc::clone(&wake),
         },
         hands: Hands {
@@ -442,6 +447,20 @@ async fn finish(keeper: Arc<Keeper>) {
             info!(reason = %crate::error_chain(&error), "stopped; the log's life ends with this boot");
         }
         Ok(Err(_)) | Err(_) => info!("stopped; the log's life ends with this boot"),
+    }
+}
+
+/// Leaves a fresh word for the kubelet to show once this container is gone. Without a kubelet there is none (H38).
+fn last_word(path: &Path) -> anyhow::Result<Option<String>> {
+    let nonce = getrandom::u64().context("draw a random number for this agent")?;
+    let word = format!("{nonce:016x}");
+    match epitaph::leave(path, &word) {
+        Ok(true) => Ok(Some(word)),
+        Ok(false) => Ok(None),
+        Err(error) => {
+            warn!(path = %path.display(), %error, "a container's last word was not written: silence alone will prove our death");
+            Ok(None)
+        }
     }
 }
 

@@ -77,6 +77,14 @@ pub struct RunArgs {
     /// How the API server is reached.
     #[command(flatten)]
     pub access: AccessArgs,
+    /// Where the kubelet reads this container's last word; used only if it is there
+    #[arg(
+        long,
+        env = "ROCKETMQ_HA_TERMINATION_LOG",
+        value_name = "PATH",
+        default_value = launcher::epitaph::DEFAULT_PATH
+    )]
+    pub termination_log: PathBuf,
     /// The launcher's Unix socket
     #[arg(long, env = "ROCKETMQ_HA_LAUNCHER_SOCKET", value_name = "PATH")]
     pub launcher_socket: PathBuf,
@@ -219,6 +227,8 @@ pub struct Settings {
     pub pod_uid: String,
     /// The API server.
     pub kube: KubeSettings,
+    /// Where the kubelet reads this container's last word.
+    pub termination_log: PathBuf,
     /// The launcher's socket.
     pub launcher_socket: PathBuf,
     /// brokerIP1.
@@ -300,6 +310,7 @@ impl Settings {
             pod_uid,
             namespace,
             access,
+            termination_log,
             launcher_socket,
             broker_ip,
             admin_listen,
@@ -332,6 +343,7 @@ impl Settings {
                 namespace: named("namespace", namespace)?,
                 request: policy.timing().request,
             },
+            termination_log,
             launcher_socket,
             broker_ip: reachable(broker_ip)?,
             admin_listen,

@@ -74,7 +74,8 @@ pub struct Me {
     pub expected: BTreeSet<Member>,
     /// Our operator excluded us from elections.
     pub no_failover: bool,
-    /// The container ids of this pod's broker and agent, as the kubelet reports them; empty where there is no kubelet.
+    /// What the kubelet will show once the launcher's container and the agent's are gone: one fresh word of each. Empty
+    /// where no kubelet would show them.
     pub containers: Vec<String>,
     /// Where we are reached.
     pub addresses: Addresses,
@@ -348,7 +349,7 @@ pub struct Peer {
 pub struct PodSeen {
     /// The pod's uid: the first part of an instance.
     pub uid: String,
-    /// Container ids that terminated for a reason that means the process is gone.
+    /// The words of containers that terminated for a reason that means the process is gone.
     pub terminated: BTreeSet<String>,
 }
 

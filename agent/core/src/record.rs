@@ -162,7 +162,7 @@ pub struct GroupRecord {
     pub term: Term,
     /// Who holds the Lease; empty when released.
     pub holder: Instance,
-    /// The container ids of the holder's broker and agent: what proves its death (H38).
+    /// The words that the kubelet shows once the holder's launcher and agent are gone: what proves its death (H38).
     pub containers: Vec<String>,
     /// Rises with every write of the holder.
     pub seq: u64,

@@ -27,6 +27,8 @@ pub(crate) struct Launcher {
     pub(crate) exe: PathBuf,
     pub(crate) command: Template,
     pub(crate) nonce: String,
+    /// The nonce stands where the kubelet shows it once this container is gone.
+    pub(crate) epitaph: bool,
     pub(crate) boot_id: String,
     pub(crate) stop_grace_ms: u64,
     pub(crate) journal: Journal,
@@ -190,6 +192,7 @@ impl Launcher {
             boot_id: self.boot_id.clone(),
             boottime_ms,
             guarded: self.is_guarded(),
+            epitaph: self.epitaph,
             leaving: self.is_leaving,
             broker: self.life.status(boottime_ms),
             relay: self.relays.status(),

@@ -14,6 +14,7 @@
 //! * `spawn` starts the command, `group` is its process group, `guard` (safety H11) kills it when nobody else can.
 //! * `relays` holds the two ends of the replication relay, so that an agent's restart does not break replication.
 //! * [`alive`] is the probe's check, with the table of what follows from each state; the agent runs it in process.
+//! * [`epitaph`] is what a kubelet shows once a container is gone (safety H38).
 //! * [`clock`] reads CLOCK_BOOTTIME, [`conf`] single values of a broker.conf, `port` whether the broker listens.
 
 pub mod alive;
@@ -21,6 +22,7 @@ pub mod client;
 pub mod clock;
 pub mod command;
 pub mod conf;
+pub mod epitaph;
 pub mod protocol;
 
 mod broker;

@@ -227,6 +227,9 @@ pub struct Status {
     pub boottime_ms: u64,
     /// True when the broker's processes surely die with the launcher: it is PID 1, or its guard runs (safety H11).
     pub guarded: bool,
+    /// True when the nonce stands where the kubelet shows it once this container is gone ([`crate::epitaph`]).
+    #[serde(default)]
+    pub epitaph: bool,
     /// True from SIGTERM on: the launcher stops its broker and ends.
     pub leaving: bool,
     /// The broker.

@@ -15,7 +15,7 @@ use nix::{
 
 use crate::{
     broker::Life,
-    clock,
+    clock, epitaph,
     guard::{self, Guard},
     journal::Journal,
     launcher::Launcher,
@@ -101,6 +101,7 @@ fn run(settings: Settings) -> Result<ExitCode, RunError> {
     let Settings {
         socket,
         stop_grace_ms,
+        termination_log,
         relay,
         command,
     } = settings;
@@ -111,13 +112,22 @@ fn run(settings: Settings) -> Result<ExitCode, RunError> {
     let relays = Relays::bind(relay)?;
     let exe = PathBuf::from(OWN_PROGRAM);
     let guard = Guard::start(&exe, clock::boottime_ms()).map_err(RunError::Guard)?;
+    let mut journal = Journal::new("brokerStart");
+    let epitaph = epitaph::leave(&termination_log, &nonce).unwrap_or_else(|error| {
+        journal.say(format_args!(
+            "write {}: {error}; nobody will see by it that this container is gone",
+            termination_log.display()
+        ));
+        false
+    });
     let mut launcher = Launcher {
         exe,
         command,
         nonce,
+        epitaph,
         boot_id,
         stop_grace_ms,
-        journal: Journal::new("brokerStart"),
+        journal,
         guard,
         relays,
         life: Life::new(),

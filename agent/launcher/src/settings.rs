@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     command::{CommandError, Template},
+    epitaph,
     protocol::MAX_GRACE_MS,
 };
 
@@ -33,6 +34,8 @@ $ROCKETMQ_HA_CONF).
   --cluster NAME            brokerClusterName (both relays need it)                ROCKETMQ_HA_CLUSTER
   --broker-name NAME        brokerName (both relays need it)                       ROCKETMQ_HA_BROKER_NAME
   --member NAME             refuse relay orders for another member                 ROCKETMQ_HA_MEMBER
+  --termination-log PATH    where the kubelet reads a container's last word      ROCKETMQ_HA_TERMINATION_LOG
+                            (default /dev/termination-log; used only if it is there)
   --help, --version
 
 Signals: SIGTERM, SIGINT and SIGHUP stop the broker in order and end brokerStart; a second one kills the broker. SIGQUIT
@@ -61,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) socket: PathBuf,
     /// Milliseconds between SIGTERM and SIGKILL to the broker when the launcher itself is stopped.
     pub(crate) stop_grace_ms: u64,
+    /// Where the kubelet reads this container's last word.
+    pub(crate) termination_log: PathBuf,
     /// The replication relay, if any.
     pub(crate) relay: Option<RelaySettings>,
     /// The broker's command.
@@ -112,9 +117,10 @@ pub(crate) enum SettingsError {
 }
 
 /// The flags that take a value, and their environment variables.
-const FLAGS: [(&str, &str); 8] = [
+const FLAGS: [(&str, &str); 9] = [
     (SOCKET, "ROCKETMQ_HA_SOCKET"),
     (STOP_GRACE, "ROCKETMQ_HA_STOP_GRACE_MS"),
+    (TERMINATION_LOG, "ROCKETMQ_HA_TERMINATION_LOG"),
     (RELAY_LISTEN, "ROCKETMQ_HA_RELAY_LISTEN"),
     (RELAY_LOCAL, "ROCKETMQ_HA_RELAY_LOCAL"),
     (GROUP_KEY_FILE, "ROCKETMQ_HA_GROUP_KEY_FILE"),
@@ -125,6 +131,7 @@ const FLAGS: [(&str, &str); 8] = [
 
 const SOCKET: &str = "--socket";
 const STOP_GRACE: &str = "--stop-grace-ms";
+const TERMINATION_LOG: &str = "--termination-log";
 const RELAY_LISTEN: &str = "--relay-listen";
 const RELAY_LOCAL: &str = "--relay-local";
 const GROUP_KEY_FILE: &str = "--group-key-file";
@@ -157,12 +164,14 @@ impl Settings {
                 *value = environment(variable).filter(|text| !text.is_empty());
             }
         }
-        let [socket, grace, relay @ ..] = given;
+        let [socket, grace, termination_log, relay @ ..] = given;
         Ok(Parsed::Run(Box::new(Self {
             socket: PathBuf::from(socket.unwrap_or_else(|| DEFAULT_SOCKET.into())),
             stop_grace_ms: grace
                 .as_deref()
                 .map_or(Ok(DEFAULT_STOP_GRACE_MS), parse_grace)?,
+            termination_log: termination_log
+                .map_or_else(|| epitaph::DEFAULT_PATH.into(), PathBuf::from),
             relay: parse_relay(relay)?,
             command: Template::new(words)?,
         })))

@@ -14,6 +14,7 @@ mod route;
 mod runtime_info;
 mod send;
 mod topic;
+mod view_message;
 
 pub use broker_config::{
     BrokerConfig, BrokerRole, GetBrokerConfig, MasterRole, UpdateBrokerConfig,
@@ -29,3 +30,4 @@ pub use route::{GetRoute, QueueData, Route};
 pub use runtime_info::{GetRuntimeInfo, RuntimeInfo};
 pub use send::{InvalidProperty, SendMessage, SendStatus, Sent};
 pub use topic::{CreateTopic, Permission};
+pub use view_message::ViewMessage;

@@ -24,6 +24,8 @@ pub mod request {
     pub const GET_MAX_OFFSET: i32 = 30;
     /// The start of one queue.
     pub const GET_MIN_OFFSET: i32 = 31;
+    /// Read one record by its offset in the commit log.
+    pub const VIEW_MESSAGE_BY_ID: i32 = 33;
     /// Read all consumer groups' positions.
     pub const GET_ALL_CONSUMER_OFFSET: i32 = 43;
     /// Read how far delayed messages have been delivered.

@@ -291,6 +291,15 @@ impl Keeper {
         self.work().last_end
     }
 
+    /// What the last walk found at the end of the log: where it ended, and where its last record begins if it has one.
+    /// `None` while a job is at work.
+    #[must_use]
+    pub fn last_record(&self) -> Option<(Offset, Option<Offset>)> {
+        let work = self.work.try_lock().ok()?;
+        let last = work.hint.map(|hint| Offset::new(hint.offset));
+        Some((work.last_end?, last))
+    }
+
     /// Where the store is.
     #[must_use]
     pub fn layout(&self) -> &Layout {

@@ -43,6 +43,8 @@ pub struct Sight {
     pub pods: watch::Receiver<PodView>,
     /// Whether we were asked to stop.
     pub stopping: watch::Receiver<Stopping>,
+    /// The word that this agent left for the kubelet to show once its container is gone.
+    pub epitaph: Option<String>,
     /// Wakes the cycle for anything else.
     pub wake: Arc<Notify>,
 }
@@ -74,7 +76,7 @@ impl Sight {
         let peers = self.peers(&pods);
         let of_this_life = broker.life.is_some() && broker.life == life(&status);
         Observation {
-            me: self.me(),
+            me: self.me(&status),
             lease: self.lease.borrow_and_update().clone(),
             write,
             volume: self.volume.borrow_and_update().clone(),
@@ -91,7 +93,20 @@ impl Sight {
         }
     }
 
-    fn me(&self) -> Me {
+    /// What the kubelet will show when this launcher's container and ours are gone. One alone proves nothing: the agent
+    /// could start another broker, the launcher's broker lives on without its agent (H38).
+    fn words(&self, status: &StatusSeen) -> Vec<String> {
+        let launcher = status
+            .as_ref()
+            .filter(|(status, _)| status.epitaph)
+            .map(|(status, _)| status.launcher_nonce.clone());
+        match (launcher, &self.epitaph) {
+            (Some(launcher), Some(agent)) => vec![launcher, agent.clone()],
+            _ => Vec::new(),
+        }
+    }
+
+    fn me(&self, status: &StatusSeen) -> Me {
         let settings = &self.settings;
         Me {
             member: settings.member.clone(),
@@ -99,10 +114,7 @@ impl Sight {
             priority: settings.priority,
             expected: settings.expected.clone(),
             no_failover: settings.no_failover,
-            // A pod's status may lag behind a restart of the broker's container, and two ids that are dead already would
-            // then prove a living broker dead (H38). Until an id can be tied to the launcher that runs, none is named,
-            // and nobody's death is proven: silence decides.
-            containers: Vec::new(),
+            containers: self.words(status),
             addresses: Reached {
                 broker: self.broker_address.clone(),
                 relay: settings.relay_address.to_string(),

@@ -3,7 +3,7 @@
 //! Nothing here fails loudly: what cannot be read leaves the reading as it is, and it grows old (I7).
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,13 +13,16 @@ use agent_core::record::TermId;
 use agent_core::report::Role;
 use agent_core::{Offset, Tick};
 use launcher::protocol::BrokerState;
-use remoting::calls::{BrokerConfig, BrokerRole, GetBrokerConfig, GetHaInfo, GetRuntimeInfo};
-use remoting::{CallError, Client, ClientOptions};
+use remoting::calls::{
+    BrokerConfig, BrokerRole, GetBrokerConfig, GetHaInfo, GetRuntimeInfo, ViewMessage,
+};
+use remoting::{CallError, Client, ClientOptions, LogOffset};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error};
 
 use super::launcher::StatusSeen;
+use crate::act::volume::Keeper;
 use crate::clock::Clock;
 use crate::launcher_link::{from_launcher, role_from_launcher};
 
@@ -84,7 +87,7 @@ impl GateEcho {
 }
 
 /// What the probe needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Probe {
     /// Where the broker listens, seen from this pod.
     pub address: SocketAddr,
@@ -92,8 +95,8 @@ pub struct Probe {
     pub cluster: String,
     /// `brokerName`.
     pub broker_name: String,
-    /// Its commit log, on the volume that we share.
-    pub commitlog: PathBuf,
+    /// Its volume, which we share.
+    pub keeper: Arc<Keeper>,
     /// Deadlines and credentials.
     pub options: ClientOptions,
     /// Our clocks.
@@ -296,14 +299,17 @@ impl Probe {
         let info = match client.ask(&GetRuntimeInfo).await {
             Ok(info) => info,
             Err(error) if error.is_not_ready() => {
-                return self.just_recovered(session, known, at, error);
+                return match self.just_recovered(&client, session).await? {
+                    Some((end, recovered)) => self.young(known, at, end, recovered, error),
+                    None => Err(error.into()),
+                };
             }
             Err(error) => return Err(error.into()),
         };
         if self.echo.orders() != orders {
             return Err(ProbeError::Overtaken);
         }
-        let min = info.commit_log_min.map_or(0, remoting::LogOffset::get);
+        let min = info.commit_log_min.map_or(0, LogOffset::get);
         let broker = Broker {
             min: Offset::new(min),
             end: Offset::new(info.commit_log_max.get()),
@@ -320,25 +326,53 @@ impl Probe {
         Ok((broker, at, Some(info.version)))
     }
 
-    /// For most of its first second a broker serves everything but its runtime info (seen on 5.x). A promotion need not
-    /// wait for that: where the log ended after the recovery is known, and nothing was written since.
-    fn just_recovered(
+    /// Where the log of a broker ends that is too young to say it, if it can be told otherwise. For most of its first
+    /// second a broker serves everything but its runtime info (facts §2.3), and a promotion need not wait for that.
+    ///
+    /// 5.x says where it recovered to, and nothing was written since. 4.9 has no such word, but reads single records: it
+    /// has the last one that the walk before its start found, and behind it nothing, or what it has written itself (H28).
+    async fn just_recovered(
         &self,
+        client: &Client,
         session: &Session,
+    ) -> Result<Option<(Offset, Option<Offset>)>, ProbeError> {
+        match session.recovered {
+            Recovered::Told(Some(end)) => return Ok(Some((end, Some(end)))),
+            Recovered::Told(None) => {}
+            Recovered::NotAsked => return Ok(None),
+        }
+        let Some((end, last)) = self.keeper.last_record() else {
+            return Ok(None);
+        };
+        let view = |offset: Offset| ViewMessage {
+            offset: LogOffset::new(offset.get()),
+        };
+        if let Some(last) = last
+            && client.ask(&view(last)).await?.is_none()
+        {
+            return Ok(None);
+        }
+        let behind = client.ask(&view(end)).await?;
+        let written = behind.map_or(0, |message| u64::from(message.record_bytes));
+        let end = end.get().saturating_add(written);
+        Ok(Some((Offset::new(end), None)))
+    }
+
+    fn young(
+        &self,
         known: Known,
         at: Tick,
-        young: CallError,
+        end: Offset,
+        recovered: Option<Offset>,
+        error: CallError,
     ) -> Result<(Broker, Tick, Option<String>), ProbeError> {
-        let Recovered::Told(Some(end)) = session.recovered else {
-            return Err(young.into());
-        };
-        let Some(min) = first_offset(&self.commitlog) else {
-            return Err(young.into());
+        let Some(min) = first_offset(&self.keeper.layout().commitlog) else {
+            return Err(error.into());
         };
         let broker = Broker {
             min,
             end,
-            recovered: Some(end),
+            recovered,
             gate: self.gate(known.role, known.refused_until_ms),
         };
         Ok((broker, at, None))

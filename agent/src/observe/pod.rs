@@ -1,4 +1,4 @@
-//! The group's pods, as far as the kubelet's word about them matters: our own containers, and proofs of death (H38).
+//! The group's pods, as far as the kubelet's word about them matters: our own pod, and proofs of death (H38).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use agent_core::observation::{PodSeen, Reading};
 use agent_core::{Member, Tick};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client, ResourceExt as _};
+use launcher::epitaph;
 use tokio::sync::{Notify, watch};
 
 use super::objects::{IDLE, Objects, Sight};
@@ -35,8 +36,6 @@ pub struct PodView {
 pub struct OwnPod {
     /// Its name.
     pub name: String,
-    /// The ids of its running containers, in order.
-    pub containers: Vec<String>,
     /// It is being deleted.
     pub deleting: bool,
 }
@@ -129,16 +128,8 @@ fn member(pod: &Pod) -> Member {
 }
 
 fn own(pod: &Pod) -> OwnPod {
-    let running = statuses(pod).filter(|s| {
-        s.state
-            .as_ref()
-            .is_some_and(|state| state.running.is_some())
-    });
-    let mut containers: Vec<String> = running.filter_map(|s| s.container_id.clone()).collect();
-    containers.sort();
     OwnPod {
         name: pod.name_any(),
-        containers,
         deleting: pod.metadata.deletion_timestamp.is_some(),
     }
 }
@@ -154,8 +145,10 @@ fn other(pod: &Pod) -> PodSeen {
                 .reason
                 .as_deref()
                 .is_some_and(|r| SEEN_ENDS.contains(&r));
-            if let Some(id) = end.container_id.clone().filter(|id| seen && !id.is_empty()) {
-                terminated.insert(id);
+            // What ran there had left a word of its own, which comes back only with its end.
+            let word = end.message.as_deref().and_then(epitaph::read);
+            if let Some(word) = word.filter(|_| seen) {
+                terminated.insert(word.to_owned());
             }
         }
     }
@@ -183,8 +176,9 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn ended(id: &str, reason: &str) -> Value {
-        json!({"terminated": {"containerID": id, "reason": reason, "exitCode": 137}})
+    fn ended(word: &str, reason: &str) -> Value {
+        let message = format!("rocketmq-ha {word}\n");
+        json!({"terminated": {"message": message, "reason": reason, "exitCode": 137}})
     }
 
     /// A pod with one container in these states.
@@ -198,7 +192,7 @@ mod tests {
             "spec": {"containers": [{"name": "broker"}]},
             "status": {"containerStatuses": [{
                 "name": "broker", "image": "i", "imageID": "i", "ready": false, "restartCount": 0,
-                "containerID": "cri://now", "state": state, "lastState": last,
+                "state": state, "lastState": last,
             }]},
         }))
         .unwrap()
@@ -222,24 +216,27 @@ mod tests {
     #[test]
     fn h38_only_ends_that_a_kubelet_saw_prove_a_death() {
         for reason in ["Completed", "Error", "OOMKilled"] {
-            let now = pod("a-0", ended("cri://now", reason), json!({}));
-            assert_eq!(proofs(&now), ["cri://now"], "{reason}");
-            let before = pod("a-0", json!({"running": {}}), ended("cri://old", reason));
-            assert_eq!(proofs(&before), ["cri://old"], "{reason}");
+            let now = pod("a-0", ended("now", reason), json!({}));
+            assert_eq!(proofs(&now), ["now"], "{reason}");
+            let before = pod("a-0", json!({"running": {}}), ended("old", reason));
+            assert_eq!(proofs(&before), ["old"], "{reason}");
         }
         for reason in ["ContainerStatusUnknown", "NodeLost", "", "Whatever"] {
-            let unsure = pod("a-0", ended("cri://now", reason), json!({}));
+            let unsure = pod("a-0", ended("now", reason), json!({}));
             assert!(proofs(&unsure).is_empty(), "{reason}");
         }
-        let nameless = pod("a-0", ended("", "Error"), json!({}));
-        assert!(proofs(&nameless).is_empty());
+        let wordless = pod("a-0", ended("", "Error"), json!({}));
+        assert!(proofs(&wordless).is_empty());
+        let others =
+            json!({"terminated": {"message": "panic: now", "reason": "Error", "exitCode": 2}});
+        assert!(proofs(&pod("a-0", others, json!({}))).is_empty());
         let running = pod("a-0", json!({"running": {}}), json!({}));
         assert!(proofs(&running).is_empty());
     }
 
     #[test]
     fn h39_a_shadow_of_a_pod_and_a_virtual_node_prove_nothing() {
-        let dead = pod("a-0", ended("cri://now", "Error"), json!({}));
+        let dead = pod("a-0", ended("now", "Error"), json!({}));
         let mut mirror = dead.clone();
         mirror.metadata.annotations = Some([(MIRROR.to_owned(), "x".to_owned())].into());
         assert!(view(&[&mirror]).others.is_empty());
@@ -251,7 +248,7 @@ mod tests {
 
     #[test]
     fn h39_a_deleted_pod_keeps_its_last_word_until_its_name_is_used_again() {
-        let dead = pod("a-0", ended("cri://now", "Error"), json!({}));
+        let dead = pod("a-0", ended("now", "Error"), json!({}));
         let mut pods = Pods::new();
         take(&mut pods, Sight::Gone(dead), Tick::from_millis(1));
         let view = view_of(&pods, "uid-me");
@@ -299,7 +296,6 @@ mod tests {
         let view = view(&[&me, &other]);
         let own = OwnPod {
             name: "me".into(),
-            containers: vec!["cri://now".into()],
             deleting: true,
         };
         assert_eq!(view.me, Some(own));

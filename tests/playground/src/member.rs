@@ -368,6 +368,7 @@ impl Member {
                 flag("cluster", CLUSTER),
                 flag("broker-name", &self.group.name),
                 flag("member", &self.name),
+                flag("termination-log", self.last_word("launcher").display()),
                 "--".to_owned(),
             ])
             .arguments(line))
@@ -389,6 +390,7 @@ impl Member {
             flag("namespace", &self.group.namespace),
             flag("kube-url", &self.group.kube_url),
             flag("launcher-socket", self.socket().display()),
+            flag("termination-log", self.last_word("agent").display()),
             flag("broker-ip", self.contact().address.ip()),
             flag("admin-listen", self.admin()),
             flag("relay-address", self.ports.address(RELAY)),
@@ -397,6 +399,11 @@ impl Member {
             self.name_server_flag(),
         ])
         .arguments(self.group.agent_flags.iter().cloned())
+    }
+
+    /// Where a kubelet would read the last word of a container; there is none unless a test plays one.
+    fn last_word(&self, container: &str) -> PathBuf {
+        self.home.join(format!("termination-log.{container}"))
     }
 
     fn name_server_flag(&self) -> String {

@@ -73,6 +73,8 @@ impl Lab {
     pub(crate) fn spawn(folder: &Path, command: &[&str], flags: &[&str]) -> Child {
         Command::new(env!("CARGO_BIN_EXE_brokerStart"))
             .args(["--socket", folder.join("s").to_str().unwrap()])
+            .arg("--termination-log")
+            .arg(folder.join("termination-log"))
             .args(flags)
             .arg("--")
             .args(command)

@@ -58,6 +58,23 @@ fn why(status: &Status) -> EndReason {
 }
 
 #[test]
+fn where_a_kubelet_listens_the_launcher_leaves_its_nonce() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("termination-log"), "").unwrap();
+    let lab = Lab::launch(folder, &["true"], &[]);
+    let status = lab.status();
+    assert!(status.epitaph);
+    let message = fs::read_to_string(lab.path("termination-log")).unwrap();
+    assert_eq!(
+        launcher::epitaph::read(&message),
+        Some(&*status.launcher_nonce)
+    );
+    let elsewhere = Lab::with_command(&["true"]);
+    assert!(!elsewhere.status().epitaph);
+    assert!(!elsewhere.path("termination-log").exists());
+}
+
+#[test]
 fn nothing_is_started_without_an_order() {
     let lab = Lab::with_tree(Manners::Obeys);
     let status = lab.status();
