@@ -75,6 +75,32 @@ struct Live<'a> {
     permit: Boot,
 }
 
+impl<'a> Live<'a> {
+    /// The master of this very term, if this very launcher runs it.
+    fn master_of(launcher: &'a Launcher, term: TermId) -> Option<Self> {
+        let live = Self::of(launcher)?;
+        let own = live.role == Role::Master && live.term == term;
+        (own && *live.instance == launcher.instance).then_some(live)
+    }
+
+    fn of(launcher: &'a Launcher) -> Option<Self> {
+        match &launcher.process {
+            Process::Live {
+                role,
+                term,
+                instance,
+                permit,
+            } => Some(Self {
+                role: *role,
+                term: *term,
+                instance,
+                permit: *permit,
+            }),
+            Process::Idle | Process::Ended { .. } => None,
+        }
+    }
+}
+
 impl<'a> Turn<'a> {
     fn choose(&mut self) -> Reason {
         let seen = self.seen;
@@ -211,20 +237,7 @@ impl<'a> Turn<'a> {
 
     /// The running broker, of whichever role. A launcher that fell silent may still run it.
     fn any_live(&self) -> Option<Live<'a>> {
-        match &self.seen.launcher.last()?.process {
-            Process::Live {
-                role,
-                term,
-                instance,
-                permit,
-            } => Some(Live {
-                role: *role,
-                term: *term,
-                instance,
-                permit: *permit,
-            }),
-            Process::Idle | Process::Ended { .. } => None,
-        }
+        Live::of(self.seen.launcher.last()?)
     }
 
     fn live(&self, role: Role) -> Option<Live<'a>> {

@@ -57,21 +57,10 @@ impl Turn<'_> {
 
     fn serve(&mut self, seen: Seen<'_>, launcher: &Launcher) -> Reason {
         let term = seen.record.term.id;
+        if let Some(live) = Live::master_of(launcher, term) {
+            return self.serve_live(seen, launcher, live);
+        }
         match &launcher.process {
-            Process::Live {
-                role: Role::Master,
-                term: running,
-                instance,
-                permit,
-            } if *running == term && *instance == launcher.instance => {
-                let live = Live {
-                    role: Role::Master,
-                    term,
-                    instance,
-                    permit: *permit,
-                };
-                self.serve_live(seen, launcher, live)
-            }
             Process::Live { term: running, .. } => {
                 self.kill(*running, Reason::LeaseLost);
                 Reason::LeaseLost

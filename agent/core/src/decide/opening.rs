@@ -26,21 +26,10 @@ impl Turn<'_> {
                 from: None,
             });
         }
+        if let Some(live) = Live::master_of(launcher, term) {
+            return self.come_up(seen, launcher, live);
+        }
         match &launcher.process {
-            Process::Live {
-                role: Role::Master,
-                term: running,
-                instance,
-                permit,
-            } if *running == term && *instance == launcher.instance => {
-                let live = Live {
-                    role: Role::Master,
-                    term,
-                    instance,
-                    permit: *permit,
-                };
-                self.come_up(seen, launcher, live)
-            }
             Process::Live { term: running, .. } => {
                 self.kill(*running, Reason::TermChanged);
                 Reason::Opening
