@@ -106,12 +106,7 @@ impl BaseWatch {
             return;
         }
         self.seen = seen;
-        match &latest {
-            Ok(_) => info!(path = %self.path.display(), "broker.conf changed"),
-            Err(error) => {
-                warn!(%error, "broker.conf changed and is refused; going on with the last good one")
-            }
-        }
+        info!(path = %self.path.display(), sound = latest.is_ok(), "broker.conf changed");
         self.readings.send_modify(|reading| {
             if let Ok(base) = &latest {
                 reading.good = Some(Arc::clone(base));

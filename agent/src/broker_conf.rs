@@ -2,7 +2,7 @@
 //!
 //! The base is read only and belongs to the operator. [`BaseConf::parse`] refuses what the broker would silently take for
 //! something else, [`render`] adds the keys that the agent owns ([`OWNED`]), [`write_atomically`] puts the result where
-//! the launcher starts the broker from. The rendered file is made anew before every start and never read back: the broker
+//! the launcher starts the broker from. The rendered file is made anew before every start and read back only to tell whether it is out of date: the broker
 //! may write over it (facts §3.2). [`diff`] tells what a changed base means for a running broker.
 
 mod change;
@@ -17,7 +17,8 @@ pub use change::{Change, ChangeKind, diff};
 pub use error::{ConfError, Problem};
 pub use file::{WriteError, write_atomically};
 pub use render::{
-    Gate, Generation, OWNED, Owned, Replication, Role, SHUT_GATE_MS, UNREACHABLE_HA_ADDRESS, render,
+    Gate, Generation, OWNED, Owned, Replication, Role, SHUT_GATE_MS, UNREACHABLE_HA_ADDRESS,
+    is_made_from, render,
 };
 pub use report::{Note, Oddity, Overridden};
 

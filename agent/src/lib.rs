@@ -30,6 +30,7 @@ pub mod observe;
 pub mod peer;
 pub mod properties;
 pub mod record_codec;
+pub mod restart_pending;
 pub mod run;
 pub mod settings;
 pub mod transition;

@@ -48,6 +48,8 @@ pub struct Metrics {
     pub alive_test_failures: IntCounterVec,
     /// Starts of a broker that had run before.
     pub broker_restarts: IntCounterVec,
+    config_restart_pending: IntGauge,
+    config_valid: IntGauge,
     qos_declared: IntGauge,
     qos_enforced: IntGauge,
     electable: IntGaugeVec,
@@ -167,6 +169,14 @@ impl Metrics {
                 "rocketmq_ha_broker_restarts_total",
                 "Starts of a broker that had run before",
                 &["reason"],
+            )?,
+            config_restart_pending: new.gauge(
+                "rocketmq_ha_config_restart_pending",
+                "1 while the broker runs with an older broker.conf than the operator's",
+            )?,
+            config_valid: new.gauge(
+                "rocketmq_ha_config_valid",
+                "1 while the operator's broker.conf can be used, 0 while it is refused",
             )?,
             qos_declared: new.gauge("rocketmq_ha_qos_declared", "The QoS asked for")?,
             qos_enforced: new.gauge("rocketmq_ha_qos_enforced", "The QoS in force")?,
@@ -297,6 +307,12 @@ impl Metrics {
         self.electable
             .with_label_values(&[report.electable.as_str()])
             .set(1);
+    }
+
+    /// How the operator's broker.conf stands to the running broker.
+    pub fn config(&self, restart_pending: bool, valid: bool) {
+        self.config_restart_pending.set(i64::from(restart_pending));
+        self.config_valid.set(i64::from(valid));
     }
 
     /// This member became master, or ceased to be.

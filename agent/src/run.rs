@@ -51,6 +51,7 @@ use crate::observe::{lease, pod, reports};
 use crate::peer::Seal;
 use crate::peer::client::{Addresses, Answers, BlockingCaller, Caller, watch_peers};
 use crate::peer::server::Server;
+use crate::restart_pending::RestartPending;
 use crate::settings::{RunArgs, Settings};
 use crate::transition::Stages;
 use crate::watchdog::{self, Deadline};
@@ -267,6 +268,15 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     );
     let health = Health::new(settings.launcher_socket.clone(), clock, metrics.clone());
     tasks.spawn("health", health.clone().watch());
+
+    let pending = RestartPending {
+        base: base.clone(),
+        status: status.subscribe(),
+        rendered: settings.conf_out.clone(),
+        metrics: metrics.clone(),
+        announcer: announcer.clone(),
+    };
+    tasks.spawn("restart pending", pending.run());
 
     // The other members.
     let seal = Seal::new(

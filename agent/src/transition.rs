@@ -99,12 +99,18 @@ impl Stages {
             Reason::VolumeUnknown | Reason::Collecting | Reason::TargetFirst => ("first", None),
             _ => return,
         };
-        let released = matches!(seen.lease.last(), Some(LeaseSeen::Record { record, .. }) if record.holder.is_empty());
+        let released = match seen.lease.last() {
+            Some(LeaseSeen::Record { record, .. }) if record.holder.is_empty() => {
+                // A master that stops or gives up names nobody; only a switchover has a target.
+                Some(record.target.as_ref().map_or("handover", |_| "switchover"))
+            }
+            _ => None,
+        };
         let absent = matches!(seen.lease.last(), Some(LeaseSeen::Absent) | None);
         self.kind = Some(match (released, absent) {
-            (true, _) => "switchover",
-            (_, true) => "first",
-            _ => kind,
+            (Some(released), _) => released,
+            (None, true) => "first",
+            (None, false) => kind,
         });
         self.since = Some(since.unwrap_or(now).min(now));
     }

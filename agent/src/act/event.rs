@@ -41,7 +41,11 @@ pub struct Note {
 impl Announcer {
     /// Logs the event and sends it on. Never waits.
     pub fn announce(&self, event: &Event) {
-        let note = note(event);
+        self.say(note(event));
+    }
+
+    /// Logs it and sends it on. Never waits.
+    pub fn say(&self, note: Note) {
         if note.warning {
             warn!(event = note.reason, "{}", note.message);
         } else {

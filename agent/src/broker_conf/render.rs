@@ -115,6 +115,18 @@ pub fn render(base: &BaseConf, owned: &Owned<'_>) -> Result<Vec<u8>, ConfError> 
             problem: Problem::NoNameServer,
         });
     }
+    let mut text = operators_part(base);
+    write_owned(&mut text, base, owned);
+    Ok(text.into_bytes())
+}
+
+/// Whether `rendered` was made from what `base` says now. What the agent itself writes does not count.
+#[must_use]
+pub fn is_made_from(rendered: &[u8], base: &BaseConf) -> bool {
+    rendered.starts_with(operators_part(base).as_bytes())
+}
+
+fn operators_part(base: &BaseConf) -> String {
     let mut text =
         String::from("# Rendered by rocketmq-ha before every start: edit the base file instead.\n");
     for entry in base.properties.entries() {
@@ -127,8 +139,7 @@ pub fn render(base: &BaseConf, owned: &Owned<'_>) -> Result<Vec<u8>, ConfError> 
         }
     }
     text.push_str("# Owned by rocketmq-ha:\n");
-    write_owned(&mut text, base, owned);
-    Ok(text.into_bytes())
+    text
 }
 
 const HA_LISTEN_PORT: &str = "haListenPort";
@@ -242,6 +253,39 @@ mod tests {
             Some("/shared/scratch.conf")
         );
         assert_eq!(value(&conf, "haListenPort"), Some("10912"));
+    }
+
+    #[test]
+    fn only_the_operators_part_makes_a_rendered_conf_out_of_date() {
+        let parse = |text: &str| BaseConf::parse(Path::new("base"), text.as_bytes()).unwrap();
+        let render = |base: &BaseConf, role| {
+            let owned = Owned {
+                role,
+                gate: Gate::Open,
+                advertised: "10.0.0.1".parse().unwrap(),
+                name_servers: &parse_list("ns-0:9876").unwrap(),
+                generation: Generation::V5,
+                scratch: Path::new("/shared/scratch.conf"),
+            };
+            render(base, &owned).unwrap()
+        };
+        let base = parse(BASE);
+        for role in [MASTER, slave()] {
+            let text = render(&base, role);
+            assert!(is_made_from(&text, &base));
+            assert!(is_made_from(
+                &text,
+                &parse(&format!("{BASE}brokerId=7\n# a remark\n"))
+            ));
+            assert!(!is_made_from(
+                &text,
+                &parse(&format!("{BASE}flushDiskType=SYNC_FLUSH\n"))
+            ));
+            assert!(!is_made_from(
+                &text,
+                &parse(&BASE.replace("slaveTimeout=2", "slaveTimeout=3"))
+            ));
+        }
     }
 
     #[test]

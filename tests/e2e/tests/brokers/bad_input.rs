@@ -87,8 +87,17 @@ async fn a_broken_base_conf_keeps_the_last_good_one(case: &Case) -> Result<()> {
 
     // While the agent runs: it says so, and goes on with what it has.
     std::fs::write(&base, format!("{good}listenPort=abc\n")).context("write the base")?;
-    let word = said_once(&home, &["WARN", "last good one", &bad_line]).await?;
+    let word = said_once(
+        &home,
+        &["WARN", "ConfigRefused", "last good one", &bad_line],
+    )
+    .await?;
     case.say(short(&word));
+    // A sound change waits for the broker's next start, and that is said, too.
+    std::fs::write(&base, format!("{good}defaultTopicQueueNums=4\n")).context("write the base")?;
+    let word = said_once(&home, &["ConfigRestartPending", "next start"]).await?;
+    case.say(short(&word));
+    std::fs::write(&base, format!("{good}listenPort=abc\n")).context("write the base")?;
     producer.accept_more(100, LIMIT).await?;
     let lease = group.lease().await?;
     ensure!(lease.term == before.term, "another term: {:?}", lease.term);

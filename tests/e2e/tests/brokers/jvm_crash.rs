@@ -51,7 +51,7 @@ async fn in_place_once_then_another_member(case: &Case) -> Result<()> {
         after.term
     );
     producer.accept_more(200, LIMIT).await?;
-    let stages = figures::stages(group.member(new), "switchover").await?;
+    let stages = figures::stages(group.member(new), "handover").await?;
     case.say(format!(
         "second crash: first message after {moved} ({stages})"
     ));
