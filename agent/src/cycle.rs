@@ -206,7 +206,7 @@ fn peer_pace(decision: &Decision) -> Pace {
         Reason::TermChanged,
         Reason::Switchover,
     ];
-    if hurry.contains(&decision.reason) {
+    if decision.next.wished.is_some() || hurry.contains(&decision.reason) {
         Pace::Hurry
     } else {
         Pace::Calm

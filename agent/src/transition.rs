@@ -90,7 +90,15 @@ impl Stages {
         if self.since.is_some() {
             return;
         }
+        let own = match (seen.lease.last(), seen.launcher.last()) {
+            (Some(LeaseSeen::Record { record, .. }), Some(launcher)) => {
+                record.holder == launcher.instance
+            }
+            _ => false,
+        };
         let (kind, since) = match decision.reason {
+            // Our own broker died: nobody waits for a Lease that we hold.
+            Reason::Freezing if own => ("in_place", None),
             Reason::LeaseSilent | Reason::Freezing => (
                 "failover",
                 decision.next.watch.as_ref().map(|watch| watch.since),

@@ -34,6 +34,8 @@ pub struct State {
     pub backoff: Option<Backoff>,
     /// The hand-over under way.
     pub handover: Option<Handover>,
+    /// A switchover request whose target is not known to be able, and since when: others' words are a round old.
+    pub wished: Option<(String, Tick)>,
     /// The switchover request that was answered last: not to be taken up again.
     pub answered: Option<String>,
     /// The gate was ordered shut or open, and when: an older reading says nothing.

@@ -14,6 +14,7 @@ impl<'a> Turn<'a> {
     pub(super) fn follow(&mut self, seen: Seen<'_>) -> Reason {
         self.next.election = None;
         self.next.opening = None;
+        self.next.wished = None;
         if self.next.pending.is_none() {
             self.next.held = None;
         }
@@ -152,13 +153,27 @@ impl<'a> Turn<'a> {
             return self.start_slave(term.id, volume, extent, launcher);
         }
         match term.stage {
-            Stage::Opening => return Reason::WaitingForMaster,
+            Stage::Opening => return self.wait(volume, Reason::WaitingForMaster),
             Stage::Serving => {}
         }
         let Some(master) = self.master_word(seen) else {
-            return Reason::WaitingForAnswer;
+            return self.wait(volume, Reason::WaitingForAnswer);
         };
         self.compare(seen, volume, extent, master)
+    }
+
+    /// Nothing to be done yet, but the epoch that the Lease shows is on the disk from here: after a restart of ours and a
+    /// Lease out of a backup we would win it a second time (I2, H6).
+    fn wait(&mut self, volume: &Volume, why: Reason) -> Reason {
+        if self.next.highest > volume.highest_epoch {
+            self.persist(
+                volume,
+                volume.lineage.clone(),
+                volume.joined,
+                volume.seeding,
+            );
+        }
+        why
     }
 
     /// The holder's own word, authenticated, from the life and the term that the Lease names.

@@ -60,7 +60,10 @@ impl Turn<'_> {
             self.start_handover(None, term, target, self.policy.switchover_limit);
             return None;
         }
-        let request = seen.requests.switchover.as_ref()?;
+        let Some(request) = seen.requests.switchover.as_ref() else {
+            self.next.wished = None;
+            return None;
+        };
         if self.next.answered.as_ref() == Some(&request.id) {
             // Told already, but the answer never reached the Lease.
             self.answer(seen);
@@ -77,8 +80,23 @@ impl Turn<'_> {
                 self.start_handover(Some(request.id.clone()), term, Some(target), limit);
                 None
             }
+            Err(Reason::SwitchoverTarget) if self.asks_again(&request.id) => None,
             Err(why) => Some(self.turn_down(seen, Some(request.id.clone()), why)),
         }
+    }
+
+    /// What is known of a member may be one round of questions old: who has joined since is able, and is not turned down.
+    fn asks_again(&mut self, request: &str) -> bool {
+        let since = match &self.next.wished {
+            Some((known, since)) if known == request => *since,
+            _ => {
+                self.next.wished = Some((String::from(request), self.now.tick));
+                self.now.tick
+            }
+        };
+        let until = since.plus(self.policy.collect);
+        self.wake_at(until);
+        self.now.tick < until
     }
 
     fn start_handover(
@@ -90,6 +108,7 @@ impl Turn<'_> {
     ) {
         let since = self.now.tick;
         let limit = since.plus(limit);
+        self.next.wished = None;
         self.next.handover = Some(Handover {
             request,
             term,
@@ -229,6 +248,7 @@ impl Turn<'_> {
 
     fn turn_down(&mut self, seen: Seen<'_>, request: Option<String>, why: Reason) -> Reason {
         self.next.answered = request;
+        self.next.wished = None;
         self.announce(Event::SwitchOverFailed { why });
         self.answer(seen);
         why

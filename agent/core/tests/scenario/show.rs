@@ -1,5 +1,6 @@
 //! Actions and events as a story writes them.
 
+use agent_core::Epoch;
 use agent_core::action::{Action, Event, LeaseWrite, WriteReason};
 use agent_core::record::{GroupRecord, MemberSession};
 use std::collections::BTreeSet;
@@ -27,16 +28,22 @@ fn action(action: &Action) -> String {
         Action::Cut { to, end, .. } => format!("cut {end}->{to}"),
         Action::Persist {
             lineage,
+            highest,
             joined,
             seeding,
-            ..
         } => {
             let last = lineage
                 .last()
                 .map_or("-".into(), |e| format!("{}@{}", e.epoch, e.start));
             let joined = joined.map_or(String::new(), |t| format!(" joined={t}"));
             let seeding = seeding.map_or(String::new(), |s| format!(" seeding={s}"));
-            format!("persist {last}{joined}{seeding}")
+            let seen = lineage.last().map_or(Epoch::default(), |e| e.epoch) < *highest;
+            let seen = if seen {
+                format!(" seen={highest}")
+            } else {
+                String::new()
+            };
+            format!("persist {last}{joined}{seeding}{seen}")
         }
         Action::Start { role, term, .. } => format!("start {} {term}", role.as_str()),
         Action::Admit { members, .. } => format!("admit {}", names(members)),

@@ -68,6 +68,10 @@ const ONCE_WRONG: &[(u64, &str)] = &[
         164,
         "after a restore and an agent's restart a renewal wrote numbers that had been written before (H14)",
     ),
+    (
+        20119,
+        "an epoch seen in the Lease alone was won again after a restart and a restore (I2)",
+    ),
 ];
 
 #[test]
