@@ -95,7 +95,7 @@ impl History {
 fn is_event(action: &Action) -> bool {
     match action {
         Action::Write(write) => write.why != agent_core::WriteReason::Renew,
-        Action::ReadLease | Action::Permit { .. } | Action::Park => false,
+        Action::ReadLease | Action::Permit { .. } => false,
         Action::Kill { .. }
         | Action::Stop
         | Action::Shut { .. }

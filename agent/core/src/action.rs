@@ -177,8 +177,6 @@ pub enum Action {
         /// In which life.
         instance: Instance,
     },
-    /// Tell our relay to give the slave nothing.
-    Park,
     /// Tell people.
     Announce(Event),
 }

@@ -69,8 +69,6 @@ pub enum Relay {
         /// Under which term.
         term: TermId,
     },
-    /// Replicate from nobody.
-    Park,
 }
 
 /// Where the cycle leaves its orders.
@@ -415,13 +413,6 @@ impl Worker {
                     slave: SlaveOrders::Attach(orders),
                 };
                 (wanted, None, Some(term))
-            }
-            Relay::Park => {
-                let wanted = RelayOrders {
-                    master: held.master.clone(),
-                    slave: SlaveOrders::Park,
-                };
-                (wanted, self.memo.borrow().admitted.clone(), None)
             }
         };
         self.call(connection, "relay", Op::Relay(wanted.clone()))

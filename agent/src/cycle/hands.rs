@@ -205,7 +205,6 @@ impl Hands {
                 }),
                 None => debug!(%holder, "not attached yet: the holder's relay is not known"),
             },
-            Action::Park => self.orders.relay(Relay::Park),
             Action::Announce(event) => self.announce(event),
         }
     }

@@ -48,7 +48,6 @@ fn action(action: &Action) -> String {
         Action::Start { role, term, .. } => format!("start {} {term}", role.as_str()),
         Action::Admit { members, .. } => format!("admit {}", names(members)),
         Action::Attach { holder, .. } => format!("attach {holder}"),
-        Action::Park => "park".into(),
         Action::Announce(event) => self::event(event),
     }
 }

@@ -307,7 +307,6 @@ impl World {
             }
             Action::Admit { term, members, .. } => self.admitted = Some((*term, members.clone())),
             Action::Attach { term, .. } => self.upstream = Upstream::Streaming { term: *term },
-            Action::Park => self.upstream = Upstream::Parked,
         }
         Ok(())
     }

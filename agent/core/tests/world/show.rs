@@ -36,7 +36,6 @@ pub fn action(action: &Action) -> String {
             format!("admit {}", names.join(","))
         }
         Action::Attach { holder, .. } => format!("attach {holder}"),
-        Action::Park => "park".into(),
         Action::Announce(event) => format!("!{event:?}"),
     }
 }
@@ -68,7 +67,6 @@ pub fn bound(action: &Action) -> (&'static str, usize) {
         | Action::Freeze { .. }
         | Action::Repair { .. }
         | Action::Prove { .. }
-        | Action::Persist { .. }
-        | Action::Park => ("again until done", 60),
+        | Action::Persist { .. } => ("again until done", 60),
     }
 }

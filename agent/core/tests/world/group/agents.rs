@@ -203,7 +203,6 @@ impl Group {
                 m.attached = Some((*term, holder.clone(), instance.clone()));
                 m.upstream = Upstream::Connecting { term: *term };
             }
-            Action::Park => self.members[i].attached = None,
             Action::Announce(_) => {}
         }
     }
