@@ -99,8 +99,10 @@ pub(crate) fn watch(state: &State, seen: &Observation, now: Tick) -> Option<Leas
     };
     let mut watch = turned(state.watch.as_ref(), sight, now);
     watch.rv = rv;
-    if matches!(watch.sight, Sight::Damaged | Sight::Rewound { .. }) {
-        // A renewal may be hidden from us here, so who says that it runs a master is believed: it can only delay.
+    let hiding = matches!(watch.sight, Sight::Damaged | Sight::Rewound { .. });
+    if hiding || watch.other.is_some() {
+        // A renewal may be, or have been, hidden from us here, so who says that it runs a master is believed: it can only
+        // delay. (A bystander that damages every renewal and then puts an old copy back shows us the old tuple again.)
         watch.since = masters_word(seen).map_or(watch.since, |at| watch.since.max(at));
     }
     Some(watch)
