@@ -5,6 +5,7 @@ pub mod gate;
 pub mod label;
 pub mod launcher;
 pub mod lease;
+pub mod name_servers;
 pub mod report;
 pub mod route;
 pub mod upstream;

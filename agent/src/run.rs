@@ -27,6 +27,7 @@ use crate::act::gate;
 use crate::act::label::Labeller;
 use crate::act::launcher::{Orders, Starter, Worker};
 use crate::act::lease::LeaseWriter;
+use crate::act::name_servers::NameServersKept;
 use crate::act::report::publish;
 use crate::act::route::Route;
 use crate::act::upstream;
@@ -246,6 +247,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             status.subscribe(),
         ),
     );
+    let kept = NameServersKept {
+        broker: broker_at,
+        options: options.clone(),
+        rendered: settings.conf_out.clone(),
+        status: status.subscribe(),
+        list: name_servers.clone(),
+    };
+    tasks.spawn("name servers kept", kept.run());
     let broker = watch::Sender::new(BrokerSeen::default());
     let broker_pace = watch::Sender::new(Pace::default());
     let probe = Probe {

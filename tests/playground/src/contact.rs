@@ -80,6 +80,15 @@ impl Contact {
         }
     }
 
+    /// The name servers that it has in its running configuration (26).
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn name_servers(&self) -> Result<Option<String>> {
+        let config = self.ask(&calls::GetBrokerConfig).await?;
+        Ok(config.get("namesrvAddr").map(str::to_owned))
+    }
+
     /// Makes it register with its name servers now: a start-time registration is often skipped and
     /// comes 10 s later (facts §6.4).
     ///

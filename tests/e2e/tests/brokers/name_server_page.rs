@@ -12,7 +12,7 @@ use playground::wait::until;
 on_the_quickest!(a_list_that_changes_is_followed);
 
 /// Only the page names the name servers, so a broker that is registered anywhere has heard of them there. Fails when the
-/// agents do not ask again, when a broker's next start is made with the list of before, and when an empty page (503)
+/// agents do not ask again, when a running broker is not told, when its next start is made with the list of before, and when an empty page (503)
 /// takes the list away from anybody.
 async fn a_list_that_changes_is_followed(case: &Case) -> Result<()> {
     let shape = Shape {
@@ -40,6 +40,19 @@ async fn a_list_that_changes_is_followed(case: &Case) -> Result<()> {
         heard(&group, member, &name_server_list(&list)).await?;
     }
     case.say(format!("both agents know {}", in_ms(changed)));
+    for member in [old, new] {
+        let (contact, wanted) = (group.member(member).contact(), name_server_list(&list));
+        until(
+            "the running broker to have the new list",
+            LIMIT,
+            async || {
+                let has = contact.name_servers().await?;
+                ensure!(has.as_deref() == Some(&*wanted), "it has {has:?}");
+                Ok(())
+            },
+        )
+        .await?;
+    }
     // Nothing sensible any more: nobody forgets what it knows.
     group.site()?.show(&[]);
     for member in [old, new] {
