@@ -8,8 +8,9 @@ mod host_port;
 mod site;
 
 pub use host_port::{HostPort, HostPortError, MAX_SERVERS, parse_list};
-pub use site::{FETCH_DEADLINE, FetchError, Site};
+pub use site::{FETCH_DEADLINE, FetchError, Found, Index, Site};
 
+use crate::clock::Clock;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -88,13 +89,21 @@ impl Lookup {
         let Source::HttpSite(site) = &self.source else {
             return self.found.closed().await;
         };
+        let mut index = None;
         loop {
-            tokio::select! {
+            let asked = Clock.tick();
+            let answer = tokio::select! {
                 () = self.found.closed() => return,
-                answer = site.fetch() => self.take(answer),
-            }
+                answer = site.fetch(index.as_ref()) => answer,
+            };
+            let next = answer.as_ref().ok().and_then(|found| found.index.clone());
+            // A site that waits may be asked again at once; one that says the same at once was not waiting.
+            let waits =
+                next.is_some() && (next != index || Clock.tick().since(asked) >= self.first_period);
+            index = next;
+            self.take(answer.map(|found| found.servers));
             let known = !self.found.borrow().servers.is_empty();
-            let pause = if known {
+            let pause = if known && !waits {
                 self.period
             } else {
                 self.first_period

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::future::{Either, select};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, HOST};
+use hyper::header::{CONNECTION, ETAG, HOST};
 use hyper::{Request, Response, StatusCode, Uri, body::Incoming};
 use hyper_util::rt::TokioIo;
 use std::fmt;
@@ -17,6 +17,9 @@ use tokio::time::timeout;
 
 /// How long one look-up may take, from the name's resolution to the last byte. RocketMQ's own clients wait as long.
 pub const FETCH_DEADLINE: Duration = Duration::from_secs(3);
+
+/// How long an httpSite of ours may keep an asker waiting that knows the newest list.
+const LONG_POLL: Duration = Duration::from_secs(30);
 
 /// Room for the longest list that is taken, several times over.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -105,19 +108,51 @@ pub enum FetchError {
     },
 }
 
+/// The name under which an httpSite of ours knows a list: what it can be asked to wait with until there is another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index(String);
+
+impl Index {
+    /// Sixteen hex digits in an `ETag`. What other web servers put there looks different, and they cannot wait.
+    fn of(response: &Response<Incoming>) -> Option<Self> {
+        let tag = response.headers().get(ETAG)?.to_str().ok()?;
+        let index = tag.strip_prefix('"')?.strip_suffix('"')?;
+        let digits = index
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        (index.len() == 16 && digits).then(|| Self(index.to_owned()))
+    }
+}
+
+/// What a look-up brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The servers, in the site's order.
+    pub servers: Vec<HostPort>,
+    /// What to ask with next; none where the site cannot wait.
+    pub index: Option<Index>,
+}
+
 impl Site {
-    /// Asks once.
-    pub async fn fetch(&self) -> Result<Vec<HostPort>, FetchError> {
-        match timeout(FETCH_DEADLINE, self.ask()).await {
+    /// Asks once. With an index the site answers when it has another list, or after 30 s.
+    pub async fn fetch(&self, known: Option<&Index>) -> Result<Found, FetchError> {
+        let limit = FETCH_DEADLINE + known.map_or(Duration::ZERO, |_| LONG_POLL);
+        match timeout(limit, self.ask(known)).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(FetchError::TimedOut {
-                url: self.to_string(),
-            }),
+            Err(_elapsed) => Err(self.timed_out()),
         }
     }
 
-    async fn ask(&self) -> Result<Vec<HostPort>, FetchError> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
+    fn timed_out(&self) -> FetchError {
+        FetchError::TimedOut {
+            url: self.to_string(),
+        }
+    }
+
+    async fn ask(&self, known: Option<&Index>) -> Result<Found, FetchError> {
+        let address = (self.host.as_str(), self.port);
+        let stream = timeout(FETCH_DEADLINE, TcpStream::connect(address)).await;
+        let stream = stream.map_err(|_elapsed| self.timed_out())?;
         let stream = stream.map_err(|source| FetchError::Connect {
             url: self.to_string(),
             source,
@@ -127,7 +162,7 @@ impl Site {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.http(error))?;
-        let request = self.request()?;
+        let request = self.request(known)?;
         let answer = pin!(async {
             let response = requests
                 .send_request(request)
@@ -142,14 +177,22 @@ impl Site {
         }
     }
 
-    fn request(&self) -> Result<Request<Empty<Bytes>>, FetchError> {
-        let request = Request::get(&self.path)
+    fn request(&self, known: Option<&Index>) -> Result<Request<Empty<Bytes>>, FetchError> {
+        let path = match known {
+            Some(Index(index)) => {
+                let joint = if self.path.contains('?') { '&' } else { '?' };
+                let wait = LONG_POLL.as_secs();
+                format!("{}{joint}wait={wait}s&index={index}", self.path)
+            }
+            None => self.path.clone(),
+        };
+        let request = Request::get(path)
             .header(HOST, &self.authority)
             .header(CONNECTION, "close");
         request.body(Empty::new()).map_err(|error| self.http(error))
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Result<Vec<HostPort>, FetchError> {
+    async fn read(&self, response: Response<Incoming>) -> Result<Found, FetchError> {
         let status = response.status();
         if status != StatusCode::OK {
             return Err(FetchError::Status {
@@ -157,6 +200,7 @@ impl Site {
                 status,
             });
         }
+        let index = Index::of(&response);
         let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
             .collect()
             .await;
@@ -167,10 +211,11 @@ impl Site {
             false => self.http(error),
         })?;
         let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-        parse_list(first_line(&text)).map_err(|source| FetchError::NoList {
+        let servers = parse_list(first_line(&text)).map_err(|source| FetchError::NoList {
             url: self.to_string(),
             source,
-        })
+        })?;
+        Ok(Found { servers, index })
     }
 
     fn http(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> FetchError {
@@ -253,6 +298,24 @@ pub(super) mod tests {
     use tokio::sync::watch;
     use tokio::time::Instant;
 
+    #[tokio::test]
+    async fn a_site_that_can_wait_is_asked_to_and_no_other() {
+        for (tag, asked) in [
+            ("\"0123456789abcdef\"", "?wait=30s&index=0123456789abcdef"),
+            ("W/\"0123456789abcdef\"", ""),
+            ("\"5f3a-2c\"", ""),
+            ("\"0123456789ABCDEF\"", ""),
+        ] {
+            let answer = format!("HTTP/1.1 200 OK\r\nETag: {tag}\r\nContent-Length: 3\r\n\r\na:1");
+            let server = Answers::start(&[&answer]).await;
+            let site = server.url().parse::<Site>().unwrap();
+            let found = site.fetch(None).await.unwrap();
+            let request = site.request(found.index.as_ref()).unwrap();
+            assert_eq!(request.uri(), &*format!("/rocketmq/nsaddr{asked}"), "{tag}");
+            assert!(site.fetch(found.index.as_ref()).await.is_ok());
+        }
+    }
+
     /// A server that gives one of its answers again and again, until it is told to go on to the next.
     pub(in crate::nameservers) struct Answers {
         address: SocketAddr,
@@ -275,7 +338,7 @@ pub(super) mod tests {
                     while !request.ends_with(b"\r\n\r\n") {
                         request.push(stream.read_u8().await.unwrap());
                     }
-                    assert!(request.starts_with(b"GET /rocketmq/nsaddr HTTP/1.1\r\n"));
+                    assert!(request.starts_with(b"GET /rocketmq/nsaddr"));
                     let (number, _) = *counter.borrow();
                     // The asker may have heard enough before the end.
                     let _ = stream.write_all(answers[number].as_bytes()).await;
@@ -322,8 +385,10 @@ pub(super) mod tests {
 
     async fn fetch(answer: &str) -> Result<String, FetchError> {
         let server = Answers::start(&[answer]).await;
-        let list = server.url().parse::<Site>().unwrap().fetch().await?;
-        Ok(list
+        let site = server.url().parse::<Site>().unwrap();
+        let found = site.fetch(None).await?;
+        Ok(found
+            .servers
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>()
@@ -398,7 +463,7 @@ pub(super) mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/x", listener.local_addr().unwrap());
         drop(listener);
-        let error = url.parse::<Site>().unwrap().fetch().await.unwrap_err();
+        let error = url.parse::<Site>().unwrap().fetch(None).await.unwrap_err();
         assert!(
             matches!(error, FetchError::Connect { .. }) && error.to_string().contains(&url),
             "{error}"
@@ -412,7 +477,7 @@ pub(super) mod tests {
             .parse()
             .unwrap();
         let start = Instant::now();
-        let answer = timeout(2 * FETCH_DEADLINE, site.fetch()).await;
+        let answer = timeout(2 * FETCH_DEADLINE, site.fetch(None)).await;
         let error = answer.expect("no deadline").unwrap_err();
         assert!(matches!(error, FetchError::TimedOut { .. }), "{error}");
         assert!(start.elapsed() < FETCH_DEADLINE + Duration::from_millis(10));
