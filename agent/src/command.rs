@@ -23,10 +23,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use kube_access::AccessArgs;
 use serde::Serialize;
 
 use self::desk::Desk;
-use crate::kubernetes::access::AccessArgs;
 
 /// What an operator may ask.
 #[derive(Subcommand, Clone, Debug)]

@@ -3,7 +3,6 @@
 pub mod broker;
 pub mod launcher;
 pub mod lease;
-pub(crate) mod objects;
 pub mod pod;
 pub mod reports;
 pub mod volume;

@@ -122,7 +122,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     // Kubernetes.
     let kube = &settings.kube;
     let client = kubernetes::connect(kube)?;
-    let counter = ApiCounter::register(metrics.registry())?;
+    let counter = ApiCounter::register(metrics.registry(), "rocketmq_ha")?;
     let (namespace, limit) = (kube.namespace.as_str(), kube.request);
     let (view, task) = lease::observe(
         client.clone(),

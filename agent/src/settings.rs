@@ -15,10 +15,10 @@ use std::time::Duration;
 use agent_core::record::Qos;
 use agent_core::{Member, Policy, PolicyError, Timing, Zone};
 use clap::Args;
+use kube_access::{Access, AccessArgs, AccessError};
 use relay::{GroupKey, KeyError};
 use remoting::Credentials;
 
-use crate::kubernetes::access::{Access, AccessArgs, AccessError};
 use crate::nameservers::{FetchError, HostPortError, Source};
 
 /// The longest access or secret key that is read, in bytes.

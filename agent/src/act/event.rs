@@ -9,13 +9,13 @@ use k8s_openapi::api::core::v1::{Event as KubeEvent, EventSource, ObjectReferenc
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use kube_access::chain;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::GroupNames;
-use crate::observe::objects::chain;
 
 /// Events waiting to be sent; what comes on top is only logged.
 const QUEUE: usize = 64;

@@ -6,6 +6,7 @@ use agent_core::report::Role;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use kube_access::chain;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -13,7 +14,6 @@ use tracing::debug;
 
 use crate::kubernetes::ApiCounter;
 use crate::names;
-use crate::observe::objects::chain;
 use crate::observe::pod::PodView;
 
 /// After a label that could not be written.

@@ -9,13 +9,13 @@ use agent_core::record::GroupRecord;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::PostParams;
+use kube_access::chain;
 use tracing::{debug, warn};
 
 use crate::clock::Clock;
 use crate::kubernetes::Failure;
 use crate::names;
 use crate::observe::lease::LeaseView;
-use crate::observe::objects::chain;
 use crate::record_codec;
 
 /// Writes the group Lease: one attempt, under a deadline, and never without the version it was decided on.

@@ -11,6 +11,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use kube_access::chain;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
@@ -18,7 +19,6 @@ use tracing::{debug, warn};
 use crate::clock::Clock;
 use crate::kubernetes::{ApiCounter, ApiError, Failure};
 use crate::names::{self, GroupNames};
-use crate::observe::objects::chain;
 
 /// Two writes are at least this far apart.
 const MIN_GAP: Duration = Duration::from_secs(2);

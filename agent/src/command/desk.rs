@@ -43,7 +43,7 @@ impl Desk {
         Ok(Self {
             client,
             namespace: namespace.to_owned(),
-            counter: ApiCounter::register(&Registry::new())?,
+            counter: ApiCounter::register(&Registry::new(), "rocketmq_ha")?,
             clock: Clock,
         })
     }

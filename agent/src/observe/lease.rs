@@ -8,10 +8,11 @@ use agent_core::ids::Rv;
 use agent_core::observation::{LeaseSeen, Reading};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
+use kube_access::{IDLE, Objects, Sight, chain};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
-use super::objects::{IDLE, Objects, Sight, chain};
+
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::GroupNames;

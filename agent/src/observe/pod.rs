@@ -7,10 +7,11 @@ use agent_core::observation::{PodSeen, Reading};
 use agent_core::{Member, Tick};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::{Api, Client, ResourceExt as _};
+use kube_access::{IDLE, Objects, Sight};
 use launcher::epitaph;
 use tokio::sync::{Notify, watch};
 
-use super::objects::{IDLE, Objects, Sight};
+
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::{self, GroupNames};

@@ -8,10 +8,11 @@ use agent_core::record::FORMAT;
 use agent_core::{Member, Report};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, ResourceExt as _};
+use kube_access::{IDLE, Objects, Sight};
 use tokio::sync::{Notify, watch};
 use tracing::warn;
 
-use super::objects::{IDLE, Objects, Sight};
+
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::{self, GroupNames};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent::act::lease::LeaseWriter;
 use agent::clock::Clock;
-use agent::kubernetes::access::{Access, AccessArgs};
+use kube_access::{Access, AccessArgs};
 use agent::kubernetes::{ApiCounter, connect};
 use agent::names::GroupNames;
 use agent::observe::lease::{self, LeaseView};
@@ -58,7 +58,7 @@ impl Ground {
             client: connect(&settings).unwrap(),
             api,
             names: GroupNames::new("DefaultCluster", "broker-a"),
-            counter: ApiCounter::register(&prometheus::Registry::new()).unwrap(),
+            counter: ApiCounter::register(&prometheus::Registry::new(), "test").unwrap(),
         }
     }
 

@@ -31,6 +31,8 @@ where
         Err(refusal) => return refusal,
     };
     tokio::select! {
+        // An answer that is there at once needs no timer.
+        biased;
         answer = handler(Request::from_parts(head, body)) => answer,
         () = deadline => answer::last(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long\n"),
     }
@@ -70,6 +72,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let read = tokio::select! {
+        biased;
         read = Limited::new(body, limits.max_body_bytes).collect() => read,
         () = deadline => {
             let reason = "the body took too long\n";

@@ -7,16 +7,24 @@
 //!
 //! - `limits` — the bounds and what they default to;
 //! - `server` — accept, connection cap, graceful drain under a deadline;
+//! - `quick`, [`Prepared`] — the short way for plain requests whose answers are known beforehand;
+//! - `prefixed` — a stream of which the first bytes were already read;
 //! - `exchange` — one request: checks, whole body, handler, deadline;
 //! - `stall` — a stream that gives up on a client which does not read;
 //! - [`answer`] — the answers that every handler needs.
 
 pub mod answer;
+mod clock;
 mod exchange;
 mod limits;
+mod prefixed;
+mod prepared;
+mod quick;
 mod server;
 mod stall;
 
 pub use answer::Answer;
 pub use limits::Limits;
-pub use server::{Drained, Peer, serve};
+pub use prepared::{Method, Prepared};
+pub use quick::{Asked, Nothing, Quick};
+pub use server::{Drained, Peer, serve, serve_quickly};

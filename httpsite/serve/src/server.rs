@@ -1,7 +1,7 @@
 //! Accept connections up to a cap, serve each in its own task, and drain them when asked to stop.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,14 +14,17 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::exchange::exchange;
+use crate::prefixed::Prefixed;
+use crate::prepared::After;
+use crate::quick::{Burst, Nothing, Quick, poll_burst};
 use crate::stall::Stall;
 use crate::{Answer, Limits};
 
@@ -56,10 +59,27 @@ where
     H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
+    serve_quickly(listener, limits, Nothing, handler, shutdown).await
+}
+
+/// As [`serve`]; plain requests that `quick` has a prepared answer for never reach the handler.
+pub async fn serve_quickly<Q, H, F>(
+    listener: TcpListener,
+    limits: Limits,
+    quick: Q,
+    handler: H,
+    shutdown: impl Future<Output = ()>,
+) -> Drained
+where
+    Q: Quick,
+    H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
     let (closing, closed) = watch::channel(false);
     let port = Arc::new(Port {
         slots: Arc::new(Semaphore::new(limits.max_connections.max(1))),
         limits,
+        quick,
         handler,
         closing: closed,
     });
@@ -71,9 +91,8 @@ where
             Some(_) = connections.join_next() => {}
             (slot, stream, peer) = admit(&listener, &port.slots) => {
                 let port = Arc::clone(&port);
-                let _ = stream.set_nodelay(true);
                 connections.spawn(async move {
-                    port.connection(stream, Peer(peer)).await;
+                    port.begin(stream, Peer(peer)).await;
                     drop(slot);
                 });
             }
@@ -111,18 +130,83 @@ async fn drain(mut connections: JoinSet<()>, deadline: Duration) -> Drained {
 }
 
 /// What all connections of one server share.
-struct Port<H> {
+struct Port<Q, H> {
     slots: Arc<Semaphore>,
     limits: Limits,
+    quick: Q,
     handler: H,
     closing: watch::Receiver<bool>,
 }
 
-impl<H, F> Port<H>
+/// Whether a connection was of use since its idle timer was last set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Served {
+    None,
+    Before,
+    Lately,
+}
+
+impl<Q, H, F> Port<Q, H>
 where
+    Q: Quick,
     H: Fn(Request<Bytes>) -> F,
     F: Future<Output = Answer>,
 {
+    /// The short way first. What is more than that is boxed, so that a connection which never needs it stays small.
+    async fn begin(&self, mut stream: TcpStream, peer: Peer) {
+        if let Some(first) = self.quickly(&mut stream).await {
+            let _ = stream.set_nodelay(true);
+            Box::pin(self.connection(Prefixed::new(first, stream), peer)).await;
+        }
+    }
+
+    /// Answers plain requests. What it returns is for hyper; nothing, when the connection is done.
+    async fn quickly(&self, stream: &mut TcpStream) -> Option<Vec<u8>> {
+        let mut closing = self.closing.clone();
+        let mut closed = pin!(closing.wait_for(|closing| *closing));
+        let mut idle = pin!(sleep(self.limits.head_deadline));
+        let mut served = Served::None;
+        // When somebody waits for a slot, nobody may keep one for later.
+        let stays = || match self.slots.available_permits() {
+            0 => After::Closes,
+            _ => After::Stays,
+        };
+        loop {
+            let look = poll_fn(|cx| poll_burst(cx, stream, &self.quick, &self.limits, stays));
+            let burst = tokio::select! {
+                biased;
+                burst = look => burst,
+                _ = &mut closed => return None,
+                // The timer is not set anew for every request: that would cost more than the request. So a connection
+                // is idle for one to two deadlines when it is closed.
+                () = &mut idle => match served {
+                    Served::Lately => {
+                        served = Served::Before;
+                        idle.as_mut().reset(Instant::now() + self.limits.head_deadline);
+                        continue;
+                    }
+                    Served::None | Served::Before => return None,
+                },
+            };
+            match burst {
+                Burst::Odd(first) => return Some(first),
+                Burst::Over => return None,
+                Burst::Unsent(bytes, after) => {
+                    let sent = timeout(self.limits.write_stall, stream.write_all(&bytes)).await;
+                    if !matches!(sent, Ok(Ok(()))) || after == After::Closes {
+                        return None;
+                    }
+                }
+                Burst::Answered => {}
+            }
+            if served == Served::None {
+                // Only a connection that lives on has a next answer to delay.
+                let _ = stream.set_nodelay(true);
+            }
+            served = Served::Lately;
+        }
+    }
+
     async fn connection<S>(&self, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin,

@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use agent_core::Tick;
 use clap::Args;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderValue, InvalidHeaderValue};
@@ -30,10 +29,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
+use tokio::time::Instant;
 use tower_service::Service;
 use tracing::warn;
-
-use crate::clock::Clock;
 
 /// Where the kubelet puts a pod's service account.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -147,7 +145,7 @@ impl Access {
     ///
     /// # Errors
     /// [`AccessError`]: the certificates or the token cannot be used.
-    pub(super) fn client(
+    pub fn client(
         &self,
         namespace: &str,
         limit: Duration,
@@ -244,7 +242,7 @@ struct TokenFile {
 struct Token {
     header: HeaderValue,
     /// When it was read; none where it is to be read again.
-    at: Option<Tick>,
+    at: Option<Instant>,
 }
 
 impl TokenFile {
@@ -254,7 +252,7 @@ impl TokenFile {
             path: path.to_owned(),
             read: Mutex::new(Token {
                 header,
-                at: Some(Clock.tick()),
+                at: Some(Instant::now()),
             }),
         })
     }
@@ -262,8 +260,8 @@ impl TokenFile {
     /// The newest token. One that cannot be read again is used on: the server knows best how long it lasts.
     fn header(&self) -> HeaderValue {
         let mut token = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Clock.tick();
-        if token.at.is_none_or(|at| now.since(at) >= TOKEN_AGE) {
+        let now = Instant::now();
+        if token.at.is_none_or(|at| now.duration_since(at) >= TOKEN_AGE) {
             token.at = Some(now);
             match header(&self.path) {
                 Ok(header) => token.header = header,

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::kubernetes::{ApiCounter, Failure};
+use crate::{ApiCounter, Failure};
 
 /// First pause after a failure; doubles up to [`MAX_PAUSE`].
 const MIN_PAUSE: Duration = Duration::from_millis(100);
@@ -23,11 +23,11 @@ const WATCH_SECONDS: u32 = 290;
 const STEADY: Duration = Duration::from_secs(1);
 /// How long a watch may say nothing, not even a bookmark, before its connection is taken for dead. A server sends
 /// bookmarks about once a minute.
-pub(crate) const IDLE: Duration = Duration::from_secs(150);
+pub const IDLE: Duration = Duration::from_secs(150);
 
 /// What was seen of the objects.
 #[derive(Debug)]
-pub(crate) enum Sight<K> {
+pub enum Sight<K> {
     /// A list is about to be asked for: what is learned from it is at least as new as this moment.
     Asking,
     /// All of them.
@@ -41,21 +41,21 @@ pub(crate) enum Sight<K> {
 }
 
 /// Which objects, and how.
-pub(crate) struct Objects<K> {
+pub struct Objects<K> {
     /// Where.
-    pub(crate) api: Api<K>,
+    pub api: Api<K>,
     /// Their name in logs and metrics.
-    pub(crate) resource: &'static str,
+    pub resource: &'static str,
     /// Selects by label.
-    pub(crate) labels: Option<String>,
+    pub labels: Option<String>,
     /// Selects by field.
-    pub(crate) fields: Option<String>,
+    pub fields: Option<String>,
     /// How long one request may take.
-    pub(crate) limit: Duration,
+    pub limit: Duration,
     /// How long a watch may be silent: [`IDLE`].
-    pub(crate) idle: Duration,
+    pub idle: Duration,
     /// Counts.
-    pub(crate) counter: ApiCounter,
+    pub counter: ApiCounter,
 }
 
 impl<K> Objects<K>
@@ -64,7 +64,7 @@ where
     K::DynamicType: Default,
 {
     /// Lists and watches until the future is dropped. `again` makes it start over: its watch was found to be behind.
-    pub(crate) async fn follow(&self, again: &Notify, mut sink: impl FnMut(Sight<K>)) {
+    pub async fn follow(&self, again: &Notify, mut sink: impl FnMut(Sight<K>)) {
         let mut pause = MIN_PAUSE;
         loop {
             let began = Instant::now();
@@ -195,7 +195,7 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// An error with all its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -249,7 +249,7 @@ mod tests {
             fields: None,
             limit: Duration::from_secs(1),
             idle: Duration::from_millis(100),
-            counter: ApiCounter::register(&Registry::new()).unwrap(),
+            counter: ApiCounter::register(&Registry::new(), "test").unwrap(),
         };
         (objects, asked)
     }
