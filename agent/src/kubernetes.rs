@@ -6,8 +6,8 @@ mod kubeconfig;
 use std::time::Duration;
 
 use kube::Client;
-pub use kube_access::{ApiCounter, ApiError, Failure};
 use kube_access::{Access, AccessError, pods_namespace};
+pub use kube_access::{ApiCounter, ApiError, Failure};
 
 use crate::command::Place;
 use crate::settings::KubeSettings;

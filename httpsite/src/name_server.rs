@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 /// The longest list that is taken. Every broker and client keeps a connection to each.
@@ -114,9 +115,23 @@ impl NameServer {
         Ok(Self { host, port })
     }
 
+    /// Where to connect; none for a host name, which is to be looked up first.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match &self.host {
+            Host::Ip(ip) => Some(SocketAddr::new(*ip, self.port)),
+            Host::Name(_) => None,
+        }
+    }
+
     /// The port.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+}
+
+impl Serialize for NameServer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -137,7 +152,9 @@ impl fmt::Display for NameServer {
 /// [`ServerError`].
 pub fn parse_servers(text: &str, names: HostNames) -> Result<ServerSet, ServerError> {
     let mut servers = ServerSet::new();
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or(""));
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or(""));
     let items = lines.flat_map(|line| {
         line.split(|c: char| c == ';' || c == ',' || c.is_whitespace())
             .filter(|item| !item.is_empty())
@@ -201,7 +218,16 @@ mod tests {
                 ServerError::Port(port.to_owned())
             );
         }
-        for host in ["10.0.0.300", "0.0.0.0", "224.0.0.1", "[::]", "[10.0.0.1]", "1.2.3", "-x", "a/b"] {
+        for host in [
+            "10.0.0.300",
+            "0.0.0.0",
+            "224.0.0.1",
+            "[::]",
+            "[10.0.0.1]",
+            "1.2.3",
+            "-x",
+            "a/b",
+        ] {
             let error = refused(&format!("{host}:1"));
             assert!(matches!(error, ServerError::Host(_)), "{host}: {error}");
         }

@@ -145,11 +145,7 @@ impl Access {
     ///
     /// # Errors
     /// [`AccessError`]: the certificates or the token cannot be used.
-    pub fn client(
-        &self,
-        namespace: &str,
-        limit: Duration,
-    ) -> Result<kube::Client, AccessError> {
+    pub fn client(&self, namespace: &str, limit: Duration) -> Result<kube::Client, AccessError> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -261,7 +257,10 @@ impl TokenFile {
     fn header(&self) -> HeaderValue {
         let mut token = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        if token.at.is_none_or(|at| now.duration_since(at) >= TOKEN_AGE) {
+        if token
+            .at
+            .is_none_or(|at| now.duration_since(at) >= TOKEN_AGE)
+        {
             token.at = Some(now);
             match header(&self.path) {
                 Ok(header) => token.header = header,

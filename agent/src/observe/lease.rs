@@ -12,7 +12,6 @@ use kube_access::{IDLE, Objects, Sight, chain};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
-
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::GroupNames;

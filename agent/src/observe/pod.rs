@@ -11,7 +11,6 @@ use kube_access::{IDLE, Objects, Sight};
 use launcher::epitaph;
 use tokio::sync::{Notify, watch};
 
-
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::{self, GroupNames};

@@ -12,7 +12,6 @@ use kube_access::{IDLE, Objects, Sight};
 use tokio::sync::{Notify, watch};
 use tracing::warn;
 
-
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::{self, GroupNames};

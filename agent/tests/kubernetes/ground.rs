@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use agent::act::lease::LeaseWriter;
 use agent::clock::Clock;
-use kube_access::{Access, AccessArgs};
 use agent::kubernetes::{ApiCounter, connect};
 use agent::names::GroupNames;
 use agent::observe::lease::{self, LeaseView};
@@ -19,6 +18,7 @@ use agent_core::{Epoch, Lineage, MemberSession, Nonce, Offset, Report};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
+use kube_access::{Access, AccessArgs};
 use kube_api::{KubeApi, Mode, Options, Verb};
 use serde_json::{Value, json};
 use tokio::sync::watch;

@@ -48,7 +48,11 @@ impl Prepared {
             push_header(&mut head, name.as_str(), value.as_bytes());
         }
         if has_body(status) {
-            push_header(&mut head, "content-length", body.len().to_string().as_bytes());
+            push_header(
+                &mut head,
+                "content-length",
+                body.len().to_string().as_bytes(),
+            );
         }
         Self {
             status,

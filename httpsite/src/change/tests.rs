@@ -73,7 +73,10 @@ fn rule_2_the_first_list_waits_for_all_sources_but_not_for_ever() {
     let mut seen = says(&[1]);
     seen.words.push(Word::default());
     let outcome = change.step(&seen, at(1));
-    assert_eq!((outcome.list.is_none(), outcome.wake_at), (true, Some(at(2))));
+    assert_eq!(
+        (outcome.list.is_none(), outcome.wake_at),
+        (true, Some(at(2)))
+    );
     assert_eq!(shown(&change.step(&seen, at(2))), [1]);
     let mut silent = Seen::default();
     silent.words.push(Word::default());
@@ -192,7 +195,10 @@ fn rule_8_the_override_is_exact_and_at_once() {
     let mut seen = with_health(says(&[1, 2, 3]), Health::Dead, &[9]);
     seen.overriding = Some(set(&[9]));
     let outcome = change.step(&seen, at(1));
-    assert_eq!((shown(&outcome), outcome.origin), (vec![9], Origin::Override));
+    assert_eq!(
+        (shown(&outcome), outcome.origin),
+        (vec![9], Origin::Override)
+    );
     assert_eq!(shown(&change.step(&says(&[1, 2]), at(2))), [1, 2, 3]);
     // An empty one is none.
     let mut seen = says(&[1, 2]);
@@ -210,19 +216,39 @@ fn rule_9_a_list_from_disk_is_used_until_the_sources_have_spoken() {
     };
     for now in [0, 1, 99] {
         let outcome = change.step(&silent, at(now));
-        assert_eq!((shown(&outcome), outcome.origin), (vec![1, 2], Origin::Disk));
+        assert_eq!(
+            (shown(&outcome), outcome.origin),
+            (vec![1, 2], Origin::Disk)
+        );
         assert!(outcome.stale);
     }
     let outcome = change.step(&says(&[2, 3]), at(100));
-    assert_eq!((shown(&outcome), outcome.origin), (vec![1, 2, 3], Origin::Sources));
+    assert_eq!(
+        (shown(&outcome), outcome.origin),
+        (vec![1, 2, 3], Origin::Sources)
+    );
 }
 
 fn seens() -> impl Strategy<Value = Seen> {
     let numbers = || btree_set(1_u8..6, 0..5);
-    let word = (proptest::option::of(numbers()), proptest::option::of(Just("x".to_owned())));
-    let health = vec(prop_oneof![Just(Health::Alive), Just(Health::Dead), Just(Health::Unknown)], 5);
-    (vec(word, 1..3), proptest::option::weighted(0.1, numbers()), health).prop_map(
-        |(words, overriding, health)| Seen {
+    let word = (
+        proptest::option::of(numbers()),
+        proptest::option::of(Just("x".to_owned())),
+    );
+    let health = vec(
+        prop_oneof![
+            Just(Health::Alive),
+            Just(Health::Dead),
+            Just(Health::Unknown)
+        ],
+        5,
+    );
+    (
+        vec(word, 1..3),
+        proptest::option::weighted(0.1, numbers()),
+        health,
+    )
+        .prop_map(|(words, overriding, health)| Seen {
             words: words
                 .into_iter()
                 .map(|(servers, fault)| Word {
@@ -232,8 +258,7 @@ fn seens() -> impl Strategy<Value = Seen> {
                 .collect(),
             overriding: overriding.map(|s| s.into_iter().map(server).collect()),
             health: (1..6).map(server).zip(health).collect(),
-        },
-    )
+        })
 }
 
 proptest! {
