@@ -31,9 +31,9 @@ fn whole(page: &mut String, view: &View) -> fmt::Result {
         page,
         "<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width,initial-scale=1\">\
          <meta http-equiv=refresh content=10><title>httpSite</title><style>{STYLE}</style></head><body>\
-         <h1>RocketMQ httpSite</h1><p class=soft>version {} · {:.0} · <a href=\"/status.json\">JSON</a></p>",
+         <h1>RocketMQ httpSite</h1><p class=soft>version {} · {} · <a href=\"/status.json\">JSON</a></p>",
         Text(view.version),
-        Text(&view.time.to_string()),
+        Time(view.time),
     )?;
     for fault in &view.desk_faults {
         write!(
@@ -150,7 +150,7 @@ fn history(page: &mut String, list: &ListView) -> fmt::Result {
         write!(
             page,
             "<tr><td>{}<td>{}<td class=wide>{}<td class=wide><code>{}</code></tr>",
-            Text(&entry.time.to_string()),
+            Time(entry.time),
             entry.origin.as_str(),
             Text(&entry.note),
             Text(&entry.line)
@@ -256,6 +256,15 @@ impl Display for Or {
             Some(number) => write!(f, "{number}"),
             None => f.write_str("–"),
         }
+    }
+}
+
+/// A time of the wall clock, to the second.
+struct Time(jiff::Timestamp);
+
+impl Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.strftime("%Y-%m-%d %H:%M:%S UTC"))
     }
 }
 

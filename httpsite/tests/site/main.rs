@@ -1,0 +1,10 @@
+//! A whole httpSite against clients as they are, and against a Kubernetes API.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test may panic like the test itself"
+)]
+
+mod clients;
+mod files;
+mod ground;
+mod kubernetes;
