@@ -111,15 +111,10 @@ pub async fn probe(
             stays
         });
         for server in wanted {
-            if !running.contains_key(&server) {
-                let task = follow(
-                    pace,
-                    server.clone(),
-                    Arc::clone(&findings),
-                    Arc::clone(&bell),
-                );
-                running.insert(server, tasks.spawn(task));
-            }
+            running.entry(server).or_insert_with_key(|server| {
+                let (findings, bell) = (Arc::clone(&findings), Arc::clone(&bell));
+                tasks.spawn(follow(pace, server.clone(), findings, bell))
+            });
         }
         tokio::select! {
             changed = servers.changed() => if changed.is_err() { return },

@@ -10,6 +10,7 @@ use anyhow::{Context as _, anyhow};
 use hickory_resolver::TokioResolver;
 use kube::Client;
 use kube_access::ApiCounter;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serve::{Limits, serve, serve_quickly};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -73,6 +74,7 @@ impl Tasks {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings::new(args)?;
     info!(version = crate::VERSION, ?settings, "effective settings");
+    allow_files(settings.max_connections);
     let clients = listen("--listen", settings.listen).await?;
     let admin = listen("--admin-listen", settings.admin_listen).await?;
     let mut term = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -84,6 +86,29 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
     };
     serve_until(settings, clients, admin, stop).await
+}
+
+/// A container's soft limit is often 1024 files, which is fewer connections than we promise.
+fn allow_files(connections: usize) {
+    let wanted = u64::try_from(connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(256);
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft >= wanted {
+            return Ok(soft);
+        }
+        let most = wanted.min(hard);
+        setrlimit(Resource::RLIMIT_NOFILE, most, hard).map(|()| most)
+    });
+    match raised {
+        Ok(files) if files >= wanted => {}
+        Ok(files) => warn!(
+            files,
+            wanted,
+            "the limit of open files is too low for --max-connections; raise it or lower that"
+        ),
+        Err(error) => warn!(%error, wanted, "the limit of open files cannot be raised"),
+    }
 }
 
 async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
