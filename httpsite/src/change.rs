@@ -255,8 +255,7 @@ impl Change {
         if lost.is_empty() {
             return;
         }
-        let left = self.wanted.len() - lost.len();
-        let held = named.is_empty() || (lost.len() >= 2 && left <= 1 && named.len() <= 1);
+        let held = named.is_empty() || (lost.len() >= 2 && named.len() <= 1);
         let stay = if held {
             self.rules.hold.max(self.rules.overlap)
         } else {
