@@ -355,7 +355,7 @@ fn an_idle_launcher_ends_at_once() {
 }
 
 #[test]
-fn a_death_is_pushed_within_50_ms() {
+fn a_death_is_pushed_and_does_not_wait_for_the_next_tick() {
     let lab = Lab::with_tree(Manners::Obeys);
     let mut agent = lab.agent();
     let mut watch = watching(&lab);
@@ -379,12 +379,12 @@ fn a_death_is_pushed_within_50_ms() {
         took.push((pushed, boottime_ms() - from));
     }
     println!("(pushed after, start and end of a process) in ms: {took:?}");
-    // One of five: others may be late on a busy machine. The figure itself is for the benchmark.
-    assert!(
-        took.iter()
-            .any(|(pushed, control)| *pushed <= 50 + 3 * control),
-        "{took:?}"
-    );
+    // Told only with the tick of every second, it would take half a second; the figure itself is for the benchmark. A
+    // busy machine is allowed for by what it needs for something else.
+    let (mut pushed, mut control): (Vec<u64>, Vec<u64>) = took.iter().copied().unzip();
+    pushed.sort_unstable();
+    control.sort_unstable();
+    assert!(pushed[2] <= 250 + 10 * control[2], "{took:?}");
 }
 
 #[test]
