@@ -7,12 +7,13 @@ use anyhow::{Context, Result};
 use crate::broker::{Broker, BrokerSpec};
 use crate::cache::Cache;
 use crate::guard::Guard;
+use crate::http_site::HttpSite;
 use crate::java::Jvm;
 use crate::member::{GroupSpec, Member};
 use crate::nameserver::NameServer;
 use crate::ports::{PortBlock, Ports};
 use crate::process::Spawner;
-use crate::programs::Programs;
+use crate::programs::{self, Programs};
 use crate::rocketmq::{RocketMq, Version};
 use crate::run_dir::{Afterwards, RunDir, random_word};
 use crate::timeline::Timeline;
@@ -151,6 +152,16 @@ impl Playground {
     /// When they cannot be built or found.
     pub async fn programs(&self) -> Result<Programs> {
         Programs::get(&self.spawner, self.path(), &self.timeline).await
+    }
+
+    /// Our httpsite called `name`, started, with the list in `file`, which need not be there yet.
+    ///
+    /// # Errors
+    /// When it cannot be built or found, there are no ports for it, or it cannot be started.
+    pub async fn http_site(&self, name: &str, file: &Path) -> Result<HttpSite> {
+        let home = self.folder(name)?;
+        let program = programs::httpsite(&self.spawner, &home, &self.timeline).await?;
+        HttpSite::start(name, &program, &home, file, self.ports()?, &self.spawner)
     }
 
     /// A fresh group key in a file of the run.

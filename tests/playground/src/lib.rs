@@ -9,7 +9,8 @@
 //! * [`java`] knows the command lines, [`nameserver`] and [`broker`] are handles of running ones, [`contact`]
 //!   asks a running broker things, and [`ground`] is where they are made;
 //! * [`member`] is a broker as in production, with launcher and agent ([`programs`]), whose Kubernetes is
-//!   [`kube`] and whose admin port is read by [`http`]; [`site`] is a page with its name servers;
+//!   [`kube`] and whose admin port is read by [`http`]; [`site`] is a page with its name servers, and
+//!   [`http_site`] our own program that serves one;
 //! * [`lease`] reads the group's Lease and writes an operator's wishes on it;
 //! * [`traffic`] sends and reads numbered messages and keeps the books, [`logs`] compares commit logs, [`archive`]
 //!   reads what a cut removed;
@@ -23,6 +24,7 @@ pub mod contact;
 pub mod ground;
 pub mod guard;
 pub mod http;
+pub mod http_site;
 pub mod java;
 pub mod kube;
 pub mod lease;
@@ -46,6 +48,7 @@ pub use broker::{Broker, BrokerSpec};
 pub use contact::{Contact, Role};
 pub use ground::{Options, Playground};
 pub use guard::Guard;
+pub use http_site::HttpSite;
 pub use kube::ControlPlane;
 pub use member::{GroupSpec, Member};
 pub use nameserver::NameServer;

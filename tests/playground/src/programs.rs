@@ -1,4 +1,4 @@
-//! Our own programs, agent and launcher: built when needed, so that `cargo demo` is one command.
+//! Our own programs, agent, launcher and httpsite: built when needed, so that `cargo demo` is one command.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,34 +34,55 @@ impl Programs {
     /// # Errors
     /// When they cannot be built, or the folder lacks one.
     pub async fn get(spawner: &Spawner, folder: &Path, timeline: &Timeline) -> Result<Self> {
-        if let Some(given) = std::env::var_os(PROGRAMS_VARIABLE) {
-            return Self::in_folder(Path::new(&given));
-        }
-        let own = std::env::current_exe().context("find this program's own file")?;
-        let Some((target, profile)) = target_and_profile(&own) else {
-            bail!(
-                "find the target folder of {}: not in debug or release; set {PROGRAMS_VARIABLE} to \
-                 the folder with rocketmq-ha and brokerStart",
-                own.display()
-            );
-        };
-        build(spawner, folder, timeline, &target, profile).await?;
-        Self::in_folder(&target.join(profile))
+        let packages = ["agent", "launcher"];
+        Self::in_folder(&built(spawner, folder, timeline, &packages).await?)
     }
 
     fn in_folder(folder: &Path) -> Result<Self> {
-        let find = |name: &str| {
-            let program = folder.join(name);
-            if !program.is_file() {
-                bail!("find {}: not there", program.display());
-            }
-            Ok(program)
-        };
         Ok(Self {
-            agent: find("rocketmq-ha")?,
-            launcher: find("brokerStart")?,
+            agent: find(folder, "rocketmq-ha")?,
+            launcher: find(folder, "brokerStart")?,
         })
     }
+}
+
+/// httpsite's program, found or built as [`Programs::get`] does.
+///
+/// # Errors
+/// When it cannot be built, or the folder lacks it.
+pub async fn httpsite(spawner: &Spawner, folder: &Path, timeline: &Timeline) -> Result<PathBuf> {
+    let folder = built(spawner, folder, timeline, &["httpsite"]).await?;
+    find(&folder, "httpsite")
+}
+
+fn find(folder: &Path, name: &str) -> Result<PathBuf> {
+    let program = folder.join(name);
+    if !program.is_file() {
+        bail!("find {}: not there", program.display());
+    }
+    Ok(program)
+}
+
+/// The folder with the programs of these packages.
+async fn built(
+    spawner: &Spawner,
+    folder: &Path,
+    timeline: &Timeline,
+    packages: &[&str],
+) -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os(PROGRAMS_VARIABLE) {
+        return Ok(given.into());
+    }
+    let own = std::env::current_exe().context("find this program's own file")?;
+    let Some((target, profile)) = target_and_profile(&own) else {
+        bail!(
+            "find the target folder of {}: not in debug or release; set {PROGRAMS_VARIABLE} to \
+             the folder with rocketmq-ha, brokerStart and httpsite",
+            own.display()
+        );
+    };
+    build(spawner, folder, timeline, packages, (&target, profile)).await?;
+    Ok(target.join(profile))
 }
 
 /// `…/target/debug/demo` and `…/target/debug/deps/e2e-0123` are both in `…/target`, profile `debug`.
@@ -80,8 +101,8 @@ async fn build(
     spawner: &Spawner,
     folder: &Path,
     timeline: &Timeline,
-    target: &Path,
-    profile: &str,
+    packages: &[&str],
+    (target, profile): (&Path, &str),
 ) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut spec = ProcessSpec::new(
@@ -90,20 +111,14 @@ async fn build(
         Path::new(WORKSPACE),
         folder.join("cargo.log"),
     )
-    .arguments([
-        "build",
-        "--package",
-        "agent",
-        "--package",
-        "launcher",
-        "--bins",
-        "--target-dir",
-    ])
+    .arguments(["build"])
+    .arguments(packages.iter().flat_map(|package| ["--package", package]))
+    .arguments(["--bins", "--target-dir"])
     .arguments([target]);
     if profile == "release" {
         spec = spec.arguments(["--release"]);
     }
-    timeline.say("cargo build", "agent and launcher");
+    timeline.say("cargo build", packages.join(" and "));
     tool::run(spawner, &spec, BUILD_LIMIT, timeline, |output| {
         let text = std::fs::read_to_string(output).unwrap_or_default();
         let compiled = text

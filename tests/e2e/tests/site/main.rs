@@ -1,0 +1,8 @@
+//! What stock clients and brokers make of httpsite, one story per promise.
+
+mod broken_page;
+mod clients;
+mod go_client;
+mod name_servers_scaled;
+mod replicas;
+mod stock;
