@@ -6,6 +6,7 @@ mod figures;
 mod launched;
 mod log_lines;
 mod relayed;
+mod site;
 mod steady;
 mod walk;
 
@@ -55,6 +56,15 @@ enum What {
         #[arg(long, default_value_t = 1100)]
         mib: u32,
     },
+    /// The page with the name servers beside nginx with the same line in a file. Needs nginx, wrk and taskset
+    Site {
+        /// Interleaved pairs
+        #[arg(long, default_value_t = 10)]
+        pairs: u32,
+        /// Seconds of each load
+        #[arg(long, default_value_t = 3)]
+        seconds: u32,
+    },
     /// How fast a stopped commit log is walked
     Walk {
         /// Size of the log
@@ -88,6 +98,7 @@ fn main() -> anyhow::Result<()> {
             relayed::measure(version, rounds, mib);
             Ok(())
         }
+        What::Site { pairs, seconds } => site::measure(pairs, seconds),
         What::Walk { mib, runs } => walk::measure(mib, runs),
     }
 }

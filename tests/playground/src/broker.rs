@@ -30,7 +30,7 @@ pub struct BrokerSpec {
     pub group: String,
     /// Its role at the first start.
     pub role: Role,
-    /// Where it registers.
+    /// Where it registers; empty: the settings tell it where to look.
     pub name_servers: Vec<SocketAddr>,
     /// Settings beside and above ours, as in broker.conf.
     pub settings: BTreeMap<String, String>,
@@ -189,7 +189,6 @@ impl Broker {
             ("brokerName", self.spec.group.clone()),
             ("brokerId", id.to_string()),
             ("brokerRole", role.to_owned()),
-            ("namesrvAddr", name_server_list(&self.spec.name_servers)),
             ("brokerIP1", self.address().ip().to_string()),
             ("brokerIP2", self.address().ip().to_string()),
             ("listenPort", self.address().port().to_string()),
@@ -201,6 +200,11 @@ impl Broker {
             ),
         ];
         settings.extend(fixed.map(|(key, value)| (key.to_owned(), value)));
+        // An empty list would be one: the broker would not look for another (5.x and 4.9 alike, seen).
+        if !self.spec.name_servers.is_empty() {
+            let list = name_server_list(&self.spec.name_servers);
+            settings.insert("namesrvAddr".to_owned(), list);
+        }
         settings.extend(self.spec.settings.clone());
         settings
             .iter()

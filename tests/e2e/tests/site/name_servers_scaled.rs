@@ -41,7 +41,6 @@ async fn clients_and_brokers_follow_the_page(case: &Case) -> Result<()> {
     let mut served = master(case, "served", &all, &[])?;
     let begun = now();
     let told = [
-        ("namesrvAddr", ""),
         ("fetchNamesrvAddrByAddressServer", "true"),
         ("rmqAddressServerDomain", &*domain),
     ];
