@@ -3,6 +3,10 @@
 //
 //	clients produce URL TOPIC PREFIX SECONDS PAUSE_MS
 //	clients consume URL TOPIC GROUP SECONDS
+//	clients forget URL
+//
+// The client remembers the last list of each page below the user's home, as the password file has it, whatever HOME says:
+// forget removes what was remembered of a page.
 //
 // Lines and events are those of the Java programs beside this folder; there is no event names, the client does not tell.
 package main
@@ -11,6 +15,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,7 +32,7 @@ import (
 const (
 	// Of one send.
 	sendTimeout = 3 * time.Second
-	usage       = "usage: clients produce URL TOPIC PREFIX SECONDS PAUSE_MS | consume URL TOPIC GROUP SECONDS"
+	usage       = "usage: clients produce URL TOPIC PREFIX SECONDS PAUSE_MS | consume URL TOPIC GROUP SECONDS | forget URL"
 )
 
 func main() {
@@ -38,6 +44,8 @@ func main() {
 		err = produce(arguments[1], arguments[2], arguments[3], seconds(arguments[4]), milliseconds(arguments[5]))
 	case len(arguments) == 5 && arguments[0] == "consume":
 		err = consume(arguments[1], arguments[2], arguments[3], seconds(arguments[4]))
+	case len(arguments) == 2 && arguments[0] == "forget":
+		err = forget(arguments[1])
 	default:
 		err = fmt.Errorf("%s", usage)
 	}
@@ -50,7 +58,7 @@ func main() {
 
 func produce(url, topic, prefix string, span, pause time.Duration) error {
 	p, err := rocketmq.NewProducer(
-		producer.WithNsResolver(primitive.NewHttpResolver("DEFAULT", url)),
+		producer.WithNsResolver(primitive.NewHttpResolver(instance(url), url)),
 		producer.WithGroupName("producers-"+prefix),
 		producer.WithRetry(0),
 	)
@@ -82,7 +90,7 @@ func send(p rocketmq.Producer, topic, body string) {
 
 func consume(url, topic, group string, span time.Duration) error {
 	c, err := rocketmq.NewPushConsumer(
-		consumer.WithNsResolver(primitive.NewHttpResolver("DEFAULT", url)),
+		consumer.WithNsResolver(primitive.NewHttpResolver(instance(url), url)),
 		consumer.WithGroupName(group),
 		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset),
 	)
@@ -103,6 +111,23 @@ func consume(url, topic, group string, span time.Duration) error {
 	}
 	tell("started", group)
 	time.Sleep(span)
+	return nil
+}
+
+// The client names what it remembers after its instance: one for each page, and none of anybody else's.
+func instance(url string) string {
+	return "httpsite-test-" + strings.NewReplacer("/", "-", ":", "-").Replace(url)
+}
+
+func forget(url string) error {
+	me, err := user.Current()
+	if err != nil {
+		return fmt.Errorf("find the user's home: %w", err)
+	}
+	file := filepath.Join(me.HomeDir, "logs/rocketmq-go/snapshot", "nameserver_addr-"+instance(url))
+	if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("remove %s: %w", file, err)
+	}
 	return nil
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::group::LIMIT;
 use e2e::{Case, on_the_quickest};
-use playground::NameServer;
 use playground::process::ProcessSpec;
+use playground::{HttpSite, NameServer};
 
 use crate::clients::{CLIENT_LIMIT, TOPIC, list_file, master, name_servers, serving};
 use crate::stock::{CLIENTS, Stock, nothing_lost};
@@ -25,17 +25,26 @@ async fn go_clients_read_the_page(case: &Case) -> Result<()> {
         case.say("SKIPPED: there is no Go toolchain in PATH");
         return Ok(());
     };
-    let servers = name_servers(case, 2).await?;
-    let addresses: Vec<_> = servers.iter().map(NameServer::address).collect();
     let mut site = case
         .ground()
         .http_site("site", &list_file(case, "site")?)
         .await?;
     let url = site.url();
+    // Of an earlier run with the same port; and nothing of this one shall stay.
+    forget(case, &program, &url).await?;
+    let told = read(case, &program, &mut site).await;
+    forget(case, &program, &url).await?;
+    told
+}
+
+async fn read(case: &Case, program: &Path, site: &mut HttpSite) -> Result<()> {
+    let servers = name_servers(case, 2).await?;
+    let addresses: Vec<_> = servers.iter().map(NameServer::address).collect();
+    let url = site.url();
     ensure!(site.answers().await? == 503, "no list yet");
     let mut early = go(
         case,
-        &program,
+        program,
         "early",
         &["produce", &url, TOPIC, "early", "1", "100"],
     )?;
@@ -49,13 +58,13 @@ async fn go_clients_read_the_page(case: &Case) -> Result<()> {
     serving(&mut broker, &addresses).await?;
     let mut producer = go(
         case,
-        &program,
+        program,
         "producer",
         &["produce", &url, TOPIC, "go", "4", "10"],
     )?;
     let mut consumer = go(
         case,
-        &program,
+        program,
         "consumer",
         &["consume", &url, TOPIC, "readers", "60"],
     )?;
@@ -73,19 +82,25 @@ async fn go_clients_read_the_page(case: &Case) -> Result<()> {
     // The same client again, page dead: it remembers.
     site.process().kill().await?;
     let again = ["produce", &url, TOPIC, "again", "2", "10"];
-    let mut producer = go(case, &program, "producer", &again)?;
+    let mut producer = go(case, program, "producer", &again)?;
     producer.tells(10, "sent", CLIENT_LIMIT).await?;
     case.say("page dead: a client that was started before starts again");
     producer.kill().await
 }
 
-/// A client with a home of this name: there it remembers lists.
+async fn forget(case: &Case, program: &Path, url: &str) -> Result<()> {
+    let mut client = go(case, program, "forget", &["forget", url])?;
+    client.ends(CLIENT_LIMIT).await?;
+    let refused = client.told("refused")?;
+    ensure!(refused.is_empty(), "{refused:?}");
+    Ok(())
+}
+
+/// A client with its output in a folder of this name.
 fn go(case: &Case, program: &Path, home: &str, arguments: &[&str]) -> Result<Stock> {
     let home = case.ground().folder(home)?;
     let output = home.join(format!("{}.out", arguments.get(3).unwrap_or(&"client")));
-    let spec = ProcessSpec::new("go client", program, &home, output)
-        .arguments(arguments)
-        .variable("HOME", &home);
+    let spec = ProcessSpec::new("go client", program, &home, output).arguments(arguments);
     Stock::start(case, &spec)
 }
 
