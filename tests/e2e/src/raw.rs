@@ -6,7 +6,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use playground::traffic::{Number, Stamp};
 use store::record::{Head, Record};
 
@@ -31,14 +31,20 @@ pub fn bytes(folder: &Path, from: u64, to: u64) -> Result<Vec<u8>> {
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
         let count = file.read_at(rest, at - start);
         let count = count.with_context(|| format!("read {}", path.display()))?;
-        ensure!(
-            count > 0,
-            "read log byte {at}: {} ends before",
-            path.display()
-        );
-        filled += count;
+        filled += match count {
+            0 => zeros(&files, at, rest.len())
+                .with_context(|| format!("read log byte {at}: {} ends before", path.display()))?,
+            count => count,
+        };
     }
     Ok(bytes)
+}
+
+/// How many of `most` bytes from `at` on are zeros that an archive leaves out: behind the blank record that ends a file,
+/// up to where the next one begins. None behind the last file.
+fn zeros(files: &BTreeMap<u64, PathBuf>, at: u64, most: usize) -> Option<usize> {
+    let (next, _) = files.range(at..).next()?;
+    Some(most.min(usize::try_from(next - at).ok()?))
 }
 
 /// The files of a log by the offset of their first byte.
@@ -92,4 +98,22 @@ pub fn falsify(folder: &Path, at: u64) -> Result<()> {
     let new: Vec<u8> = old.iter().map(|byte| !byte).collect();
     file.write_all(&new)
         .with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_between_two_files_are_read_and_behind_the_last_there_is_nothing() {
+        let folder = std::env::temp_dir().join(format!("raw-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("00000000000000000100"), [1; 20]).unwrap();
+        std::fs::write(folder.join("00000000000000000128"), [2; 10]).unwrap();
+        let read = bytes(&folder, 115, 130).map(|read| [read[4], read[5], read[12], read[13]]);
+        let beyond = bytes(&folder, 130, 139).unwrap_err().to_string();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(read.unwrap(), [1, 0, 0, 2]);
+        assert!(beyond.contains("ends before"), "{beyond}");
+    }
 }
