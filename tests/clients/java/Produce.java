@@ -43,7 +43,8 @@ public class Produce {
                 SendResult result = producer.send(new Message(topic, body.getBytes(StandardCharsets.UTF_8)));
                 tell("sent", body + " " + result.getSendStatus());
             } catch (Exception failure) {
-                tell("failed", body + " " + failure.getClass().getSimpleName() + ": " + failure.getMessage());
+                Throwable cause = failure.getCause() == null ? failure : failure.getCause();
+                tell("failed", body + " " + cause.getClass().getSimpleName() + ": " + cause.getMessage());
             }
             Thread.sleep(pause);
         }

@@ -44,8 +44,11 @@ pub(crate) fn master(
     servers: &[SocketAddr],
     settings: &[(&str, &str)],
 ) -> Result<Broker> {
-    let settings = settings
+    // A busy machine must not look like a missing name server: after 200 ms in its queue a broker turns a message down.
+    let patient = [("waitTimeMillsInSendQueue", "2500")];
+    let settings = patient
         .iter()
+        .chain(settings)
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let mut broker = case.ground().broker(BrokerSpec {
         member: group.to_owned(),
