@@ -4,8 +4,7 @@
 //! only the operator knows. So this says, as a metric, an Event and a log line, that the change waits, and how it is let in.
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::sync::watch;
 use tracing::debug;
@@ -74,7 +73,7 @@ impl RestartPending {
         if !running {
             return Standing::Current;
         }
-        match read(&self.rendered) {
+        match fs::read(&self.rendered) {
             Ok(rendered) if !is_made_from(&rendered, latest) => Standing::Waiting,
             Ok(_) => Standing::Current,
             Err(error) => {
@@ -92,10 +91,6 @@ impl RestartPending {
             other = self.status.wait_for(|seen| life(seen) != before) => other.is_ok(),
         }
     }
-}
-
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    fs::read(path)
 }
 
 fn note(standing: &Standing) -> Option<Note> {

@@ -250,7 +250,8 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let kept = NameServersKept {
         broker: broker_at,
         options: options.clone(),
-        rendered: settings.conf_out.clone(),
+        cluster: cluster.to_owned(),
+        broker_name: broker_name.to_owned(),
         status: status.subscribe(),
         list: name_servers.clone(),
     };

@@ -4,22 +4,19 @@
 //! that changes is put into that configuration at once. Until it looks, the old name servers must go on answering: that
 //! is why httpSite keeps a leaving one on its list for a while. The next start takes the new list from the rendered conf.
 
-use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use launcher::protocol::BrokerState;
-use remoting::calls::{GetBrokerConfig, UpdateBrokerConfig};
+use remoting::calls::{BrokerConfig, GetBrokerConfig, UpdateBrokerConfig};
 use remoting::{CallError, Client, ClientOptions};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::nameservers::NameServers;
 use crate::observe::broker::{Life, life};
 use crate::observe::launcher::StatusSeen;
-use crate::properties::Properties;
 
 /// The broker's key.
 const KEY: &str = "namesrvAddr";
@@ -32,8 +29,10 @@ pub struct NameServersKept {
     pub broker: SocketAddr,
     /// Deadlines and credentials.
     pub options: ClientOptions,
-    /// What the broker was started with.
-    pub rendered: PathBuf,
+    /// `brokerClusterName`.
+    pub cluster: String,
+    /// `brokerName`.
+    pub broker_name: String,
     /// The broker that runs.
     pub status: watch::Receiver<StatusSeen>,
     /// The list.
@@ -46,6 +45,8 @@ enum TellError {
     Call(#[from] Box<CallError>),
     #[error("the broker did not take it: it has {0:?}")]
     NotTaken(String),
+    #[error("another broker listens on our port")]
+    Stranger,
 }
 
 impl From<CallError> for TellError {
@@ -58,23 +59,32 @@ impl NameServersKept {
     /// Keeps the broker's list in step for ever.
     pub async fn run(mut self) {
         let mut told: Option<(Life, String)> = None;
+        let mut failing = false;
         loop {
             let running = running(&self.status.borrow_and_update());
             let list = joined(&self.list.borrow_and_update());
             let wanted = running.zip(list);
             let mut again = false;
-            if let Some((life, list)) = wanted.clone()
-                && told.as_ref() != Some(&(life, list.clone()))
-                && self.knows(&told, life).as_deref() != Some(&*list)
-            {
-                match self.tell(&list).await {
-                    Ok(()) => info!(
-                        list,
-                        "broker told of the name servers; it turns to them within 120 s"
-                    ),
+            if let Some((_, list)) = wanted.as_ref().filter(|_| told != wanted) {
+                match self.tell(list).await {
+                    Ok(news) => {
+                        failing = false;
+                        if news {
+                            info!(
+                                list,
+                                "broker told of the name servers; it turns to them within 120 s"
+                            );
+                        }
+                    }
                     Err(error) => {
-                        warn!(list, error = %crate::error_chain(&error), "broker not told of the name servers yet");
                         again = true;
+                        let error = crate::error_chain(&error);
+                        // Said once: it is tried for as long as this broker runs and this list is in force.
+                        if std::mem::replace(&mut failing, true) {
+                            debug!(list, error, "broker not told of the name servers yet");
+                        } else {
+                            warn!(list, error, "broker not told of the name servers yet");
+                        }
                     }
                 }
             }
@@ -89,29 +99,32 @@ impl NameServersKept {
         }
     }
 
-    /// What this life of the broker has, as far as we know: what we told it, or what it was started with.
-    fn knows(&self, told: &Option<(Life, String)>, life: Life) -> Option<String> {
-        match told {
-            Some((of, list)) if *of == life => Some(list.clone()),
-            _ => started_with(&self.rendered),
-        }
-    }
-
-    async fn tell(&self, list: &str) -> Result<(), TellError> {
+    /// Whether the broker had another list. Its own word is asked for first, so that nothing has to be remembered of what
+    /// it was started with, and a stranger on our port is never changed.
+    async fn tell(&self, list: &str) -> Result<bool, TellError> {
         let client = Client::connect(self.broker, &self.options).await?;
+        let before = client.ask(&GetBrokerConfig).await?;
+        let ours = before.get("brokerClusterName") == Some(&*self.cluster)
+            && before.get("brokerName") == Some(&*self.broker_name);
+        if !ours {
+            return Err(TellError::Stranger);
+        }
+        if has(&before, list) {
+            return Ok(false);
+        }
         client.ask(&UpdateBrokerConfig::set(KEY, list)).await?;
         // Success proves nothing: a broker ignores silently what it cannot use.
-        let config = client.ask(&GetBrokerConfig).await?;
-        match config.get(KEY).map(str::trim) {
-            Some(has) if has == list => Ok(()),
-            has => Err(TellError::NotTaken(has.unwrap_or_default().to_owned())),
+        let after = client.ask(&GetBrokerConfig).await?;
+        if has(&after, list) {
+            return Ok(true);
         }
+        let it_has = after.get(KEY).unwrap_or_default();
+        Err(TellError::NotTaken(it_has.to_owned()))
     }
 }
 
-fn started_with(rendered: &Path) -> Option<String> {
-    let text = fs::read(rendered).ok()?;
-    Some(Properties::parse(&text).ok()?.get(KEY)?.value.clone())
+fn has(config: &BrokerConfig, list: &str) -> bool {
+    config.get(KEY).is_some_and(|has| has.trim() == list)
 }
 
 fn joined(servers: &NameServers) -> Option<String> {
