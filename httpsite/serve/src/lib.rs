@@ -6,6 +6,7 @@
 //! is closed; it costs nobody else anything.
 //!
 //! - `limits` — the bounds and what they default to;
+//! - `arrival` — the first look at a connection, which often is the only one;
 //! - `server` — accept, connection cap, graceful drain under a deadline;
 //! - `quick`, [`Prepared`] — the short way for plain requests whose answers are known beforehand;
 //! - `prefixed` — a stream of which the first bytes were already read;
@@ -14,6 +15,7 @@
 //! - [`answer`] — the answers that every handler needs.
 
 pub mod answer;
+mod arrival;
 mod clock;
 mod exchange;
 mod limits;

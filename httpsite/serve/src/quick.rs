@@ -7,11 +7,14 @@
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use httparse::{EMPTY_HEADER, Header, Request, Status};
+use nix::libc::MSG_MORE;
+use nix::sys::socket::{MsgFlags, send};
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -19,7 +22,7 @@ use crate::Limits;
 use crate::prepared::{After, Method, Prepared};
 
 /// Bytes read at once. A client of ours sends about 200.
-const READ: usize = 4096;
+pub(crate) const READ: usize = 4096;
 /// More headers than any plain request has.
 const HEADERS: usize = 32;
 /// Answers to pipelined requests are collected up to here, bytes.
@@ -104,11 +107,22 @@ pub(crate) fn poll_burst(
     if ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)).is_err() {
         return Poll::Ready(Burst::Over);
     }
-    let mut rest = buffer.filled();
-    if rest.is_empty() {
+    let read = buffer.filled();
+    if read.is_empty() {
         return Poll::Ready(Burst::Over);
     }
-    let burst = OUT.with_borrow_mut(|out| {
+    Poll::Ready(burst(stream, read, quick, limits, stays))
+}
+
+/// Answers what it can of what was read.
+pub(crate) fn burst(
+    stream: &TcpStream,
+    mut rest: &[u8],
+    quick: &impl Quick,
+    limits: &Limits,
+    stays: impl Fn() -> After,
+) -> Burst {
+    OUT.with_borrow_mut(|out| {
         let mut after = After::Stays;
         while !rest.is_empty() && after == After::Stays && out.len() < BURST {
             let Some((length, wish)) = answer(rest, quick, limits, &stays, out) else {
@@ -117,11 +131,7 @@ pub(crate) fn poll_burst(
             rest = rest.get(length..).unwrap_or_default();
             after = wish;
         }
-        let sent = if out.is_empty() {
-            0
-        } else {
-            stream.try_write(out).unwrap_or(0)
-        };
+        let sent = send_now(stream, out, after);
         let unsent = out.get(sent..).unwrap_or_default();
         let burst = if !unsent.is_empty() && rest.is_empty() {
             Burst::Unsent(unsent.to_vec(), after)
@@ -137,8 +147,20 @@ pub(crate) fn poll_burst(
         };
         out.clear();
         burst
-    });
-    Poll::Ready(burst)
+    })
+}
+
+/// Sends what goes at once, and says how much that was. Why not all of it went is found out by whoever sends the rest.
+fn send_now(stream: &TcpStream, out: &[u8], after: After) -> usize {
+    if out.is_empty() {
+        return 0;
+    }
+    let mut flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    if after == After::Closes {
+        // The answer waits for the close that follows and shares a segment with it: one less for both sides.
+        flags |= MsgFlags::from_bits_retain(MSG_MORE);
+    }
+    send(stream.as_raw_fd(), out, flags).unwrap_or(0)
 }
 
 /// Answers the first request in `bytes` into `out`: how long it was, and whether another may follow.

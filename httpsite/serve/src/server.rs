@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::arrival::look;
 use crate::exchange::exchange;
 use crate::prefixed::Prefixed;
 use crate::prepared::After;
@@ -90,9 +92,13 @@ where
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (slot, stream, peer) = admit(&listener, &port.slots) => {
+                let read = look(&stream, &port.quick, &port.limits, || port.stays());
+                if matches!(read, Some(Burst::Over)) {
+                    continue;
+                }
                 let port = Arc::clone(&port);
                 connections.spawn(async move {
-                    port.begin(stream, Peer(peer)).await;
+                    port.begin(stream, read, Peer(peer)).await;
                     drop(slot);
                 });
             }
@@ -152,27 +158,33 @@ where
     H: Fn(Request<Bytes>) -> F,
     F: Future<Output = Answer>,
 {
+    /// When somebody waits for a slot, nobody may keep one for later.
+    fn stays(&self) -> After {
+        match self.slots.available_permits() {
+            0 => After::Closes,
+            _ => After::Stays,
+        }
+    }
+
     /// The short way first. What is more than that is boxed, so that a connection which never needs it stays small.
-    async fn begin(&self, mut stream: TcpStream, peer: Peer) {
-        if let Some(first) = self.quickly(&mut stream).await {
+    async fn begin(&self, mut stream: TcpStream, read: Option<Burst>, peer: Peer) {
+        if let Some(first) = self.quickly(&mut stream, read).await {
             let _ = stream.set_nodelay(true);
             Box::pin(self.connection(Prefixed::new(first, stream), peer)).await;
         }
     }
 
-    /// Answers plain requests. What it returns is for hyper; nothing, when the connection is done.
-    async fn quickly(&self, stream: &mut TcpStream) -> Option<Vec<u8>> {
+    /// Answers plain requests, `read` before all others. What it returns is for hyper; nothing, when the connection is done.
+    async fn quickly(&self, stream: &mut TcpStream, mut read: Option<Burst>) -> Option<Vec<u8>> {
         let mut closing = self.closing.clone();
         let mut closed = pin!(closing.wait_for(|closing| *closing));
         let mut idle = pin!(sleep(self.limits.head_deadline));
         let mut served = Served::None;
-        // When somebody waits for a slot, nobody may keep one for later.
-        let stays = || match self.slots.available_permits() {
-            0 => After::Closes,
-            _ => After::Stays,
-        };
         loop {
-            let look = poll_fn(|cx| poll_burst(cx, stream, &self.quick, &self.limits, stays));
+            let look = poll_fn(|cx| match read.take() {
+                Some(burst) => Poll::Ready(burst),
+                None => poll_burst(cx, stream, &self.quick, &self.limits, || self.stays()),
+            });
             let burst = tokio::select! {
                 biased;
                 burst = look => burst,
@@ -215,8 +227,7 @@ where
         let service = service_fn(|mut request: Request<Incoming>| async move {
             request.extensions_mut().insert(peer);
             let mut answer = exchange(request, &self.limits, &self.handler).await;
-            // When somebody waits for a slot, nobody may keep one for later.
-            if self.slots.available_permits() == 0 {
+            if self.stays() == After::Closes {
                 let close = HeaderValue::from_static("close");
                 answer.headers_mut().insert(CONNECTION, close);
             }
