@@ -1,6 +1,7 @@
 //! Where name servers and brokers are made: one folder, one RocketMQ version, one set of ports.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
@@ -11,6 +12,7 @@ use crate::http_site::HttpSite;
 use crate::java::Jvm;
 use crate::member::{GroupSpec, Member};
 use crate::nameserver::NameServer;
+use crate::network::{Host, Network};
 use crate::ports::{PortBlock, Ports};
 use crate::process::Spawner;
 use crate::programs::{self, Programs};
@@ -122,13 +124,31 @@ impl Playground {
         self.ports.block()
     }
 
+    /// A network for hosts of its own.
+    ///
+    /// # Errors
+    /// When there can be none: see [`lacking`](crate::network::lacking).
+    pub async fn network(&self) -> Result<Network> {
+        Network::new(&self.spawner, self.folder("network")?).await
+    }
+
     /// A name server called `name`, started. Wait for it with [`NameServer::ready`].
     ///
     /// # Errors
     /// When there is no port for it, or it cannot be started.
     pub fn name_server(&self, name: &str) -> Result<NameServer> {
         let home = self.folder(name)?;
-        NameServer::start(name, home, self.ports()?, &self.jvm, &self.spawner)
+        NameServer::start(name, home, self.ports()?, None, &self.jvm, &self.spawner)
+    }
+
+    /// The same on a host of a network.
+    ///
+    /// # Errors
+    /// As [`Self::name_server`].
+    pub fn name_server_on(&self, name: &str, host: Arc<Host>) -> Result<NameServer> {
+        let home = self.folder(name)?;
+        let ports = self.ports()?.on(host.ip());
+        NameServer::start(name, home, ports, Some(host), &self.jvm, &self.spawner)
     }
 
     /// A broker, not started yet: see [`Broker::start`].

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +19,7 @@ use crate::contact::Contact;
 use crate::ground::CLUSTER;
 use crate::http;
 use crate::java::{Jvm, Program};
+use crate::network::Host;
 use crate::ports::PortBlock;
 use crate::process::{Process, ProcessSpec, Spawner};
 use crate::programs::Programs;
@@ -63,6 +65,7 @@ pub struct Member {
     group: GroupSpec,
     home: PathBuf,
     ports: PortBlock,
+    host: Option<Arc<Host>>,
     jvm: Jvm,
     programs: Programs,
     spawner: Spawner,
@@ -83,6 +86,7 @@ impl Member {
             group: group.clone(),
             home,
             ports,
+            host: None,
             jvm,
             programs,
             spawner,
@@ -93,6 +97,26 @@ impl Member {
         std::fs::write(&base, member.base_conf_text())
             .with_context(|| format!("write {}", base.display()))?;
         Ok(member)
+    }
+
+    /// Puts it on a host, with that host's address from its next start on.
+    ///
+    /// # Errors
+    /// When something of it runs.
+    pub fn move_to(&mut self, host: Arc<Host>) -> Result<()> {
+        let mut parts = [&mut self.launcher, &mut self.agent].into_iter().flatten();
+        if parts.any(Process::is_running) {
+            bail!("move {} to another host: it runs", self.name);
+        }
+        self.ports.set_ip(host.ip());
+        self.host = Some(host);
+        Ok(())
+    }
+
+    /// The host it is on, if it has one of its own.
+    #[must_use]
+    pub fn host(&self) -> Option<&Host> {
+        self.host.as_deref()
     }
 
     /// Its name.
@@ -185,7 +209,7 @@ impl Member {
     /// When it cannot be started.
     pub fn start_launcher(&mut self) -> Result<()> {
         if !self.launcher.as_mut().is_some_and(Process::is_running) {
-            let spec = self.launcher_spec()?;
+            let spec = self.on_host(self.launcher_spec()?);
             self.launcher = Some(self.spawner.start(&spec)?);
         }
         Ok(())
@@ -197,9 +221,17 @@ impl Member {
     /// When it cannot be started.
     pub fn start_agent(&mut self) -> Result<()> {
         if !self.agent.as_mut().is_some_and(Process::is_running) {
-            self.agent = Some(self.spawner.start(&self.agent_spec())?);
+            let spec = self.on_host(self.agent_spec());
+            self.agent = Some(self.spawner.start(&spec)?);
         }
         Ok(())
+    }
+
+    fn on_host(&self, spec: ProcessSpec) -> ProcessSpec {
+        match &self.host {
+            Some(host) => host.enter(spec),
+            None => spec,
+        }
     }
 
     /// The launcher's process.

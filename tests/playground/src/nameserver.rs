@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,6 +10,7 @@ use remoting::calls::ProbeNameServer;
 use remoting::{Client, ClientOptions};
 
 use crate::java::{Jvm, Program};
+use crate::network::Host;
 use crate::ports::PortBlock;
 use crate::process::{Process, ProcessSpec, Spawner};
 use crate::wait::until;
@@ -22,6 +24,8 @@ pub struct NameServer {
     name: String,
     home: PathBuf,
     ports: PortBlock,
+    // Its network lives as long as it does.
+    _host: Option<Arc<Host>>,
     spec: ProcessSpec,
     spawner: Spawner,
     process: Process,
@@ -32,6 +36,7 @@ impl NameServer {
         name: &str,
         home: PathBuf,
         ports: PortBlock,
+        host: Option<Arc<Host>>,
         jvm: &Jvm,
         spawner: &Spawner,
     ) -> Result<Self> {
@@ -44,10 +49,15 @@ impl NameServer {
             &home,
             &conf,
         )?;
+        let spec = match &host {
+            Some(host) => host.enter(spec),
+            None => spec,
+        };
         Ok(Self {
             name: name.to_owned(),
             home,
             ports,
+            _host: host,
             process: spawner.start(&spec)?,
             spec,
             spawner: spawner.clone(),

@@ -53,7 +53,11 @@ impl Ports {
             if let Some(lock) = self.lock(first)?
                 && is_free(first)
             {
-                return Ok(PortBlock { first, _lock: lock });
+                return Ok(PortBlock {
+                    first,
+                    ip: Ipv4Addr::LOCALHOST,
+                    _lock: lock,
+                });
             }
         }
         bail!(
@@ -80,6 +84,7 @@ impl Ports {
 #[derive(Debug)]
 pub struct PortBlock {
     first: u16,
+    ip: Ipv4Addr,
     _lock: Flock<File>,
 }
 
@@ -90,10 +95,22 @@ impl PortBlock {
         self.first + index % BLOCK_SIZE
     }
 
-    /// The `index`-th port on the loopback address.
+    /// The same ports on another address than loopback's.
+    #[must_use]
+    pub fn on(mut self, ip: Ipv4Addr) -> Self {
+        self.set_ip(ip);
+        self
+    }
+
+    /// The same ports, from now on on this address.
+    pub fn set_ip(&mut self, ip: Ipv4Addr) {
+        self.ip = ip;
+    }
+
+    /// The `index`-th port, on the loopback address if no other one was chosen.
     #[must_use]
     pub fn address(&self, index: u16) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port(index)).into()
+        (self.ip, self.port(index)).into()
     }
 }
 
@@ -134,7 +151,7 @@ fn is_free(first: u16) -> bool {
     listeners.is_ok()
 }
 
-fn random_below(limit: u16) -> Result<u16> {
+pub(crate) fn random_below(limit: u16) -> Result<u16> {
     let mut bytes = [0_u8; 2];
     getrandom::fill(&mut bytes).context("read random bytes")?;
     Ok(u16::from_ne_bytes(bytes) % limit.max(1))
