@@ -4,17 +4,29 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use agent_core::time::Tick;
 use launcher::alive::{AliveState, Limits, Memory, Mode, Target, Verdict, check};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::observe::broker::{Life, life};
+use crate::observe::launcher::StatusSeen;
 
 /// Between two checks nobody asked for.
-const EVERY: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(5);
 /// For one check.
 const BUDGET: Duration = Duration::from_secs(2);
+
+/// A process that was found without any sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hung {
+    /// Which.
+    pub life: Life,
+    /// When it was first found so, with no other finding in between.
+    pub since: Tick,
+}
 
 /// Checks the broker. Clones share what earlier looks saw.
 #[derive(Clone)]
@@ -22,6 +34,8 @@ pub struct Health {
     target: Target,
     memory: Arc<Mutex<Memory>>,
     verdict: watch::Sender<Option<Verdict>>,
+    hung: watch::Sender<Option<Hung>>,
+    status: watch::Receiver<StatusSeen>,
     clock: Clock,
     metrics: Metrics,
 }
@@ -29,7 +43,12 @@ pub struct Health {
 impl Health {
     /// Checks the broker under the launcher behind this socket.
     #[must_use]
-    pub fn new(socket: PathBuf, clock: Clock, metrics: Metrics) -> Self {
+    pub fn new(
+        socket: PathBuf,
+        status: watch::Receiver<StatusSeen>,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             target: Target {
                 socket,
@@ -38,6 +57,8 @@ impl Health {
             },
             memory: Arc::default(),
             verdict: watch::Sender::new(None),
+            hung: watch::Sender::new(None),
+            status,
             clock,
             metrics,
         }
@@ -46,6 +67,7 @@ impl Health {
     /// One look; `None` only when the process is ending.
     pub async fn look(&self) -> Option<Verdict> {
         let (target, memory) = (self.target.clone(), Arc::clone(&self.memory));
+        let before = life(&self.status.borrow());
         let began = self.clock.tick();
         let looked = tokio::task::spawn_blocking(move || {
             let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,8 +84,29 @@ impl Health {
             let failures = &self.metrics.alive_test_failures;
             failures.with_label_values(&[verdict.state.as_str()]).inc();
         }
+        self.note(before.filter(|_| verdict.state == AliveState::Hung), began);
         self.verdict.send_replace(Some(verdict.clone()));
         Some(verdict)
+    }
+
+    /// A finding counts for the process that ran before and after the look.
+    fn note(&self, hung: Option<Life>, at: Tick) {
+        let now = life(&self.status.borrow());
+        let hung = hung.filter(|life| Some(*life) == now);
+        self.hung.send_if_modified(|known| {
+            let of = known.map(|known| known.life);
+            if of == hung {
+                return false;
+            }
+            *known = hung.map(|life| Hung { life, since: at });
+            true
+        });
+    }
+
+    /// The process without a sign of life, if it is that.
+    #[must_use]
+    pub fn hung(&self) -> watch::Receiver<Option<Hung>> {
+        self.hung.subscribe()
     }
 
     /// What the last look saw.

@@ -276,7 +276,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             broker.clone(),
         ),
     );
-    let health = Health::new(settings.launcher_socket.clone(), clock, metrics.clone());
+    let health = Health::new(
+        settings.launcher_socket.clone(),
+        status.subscribe(),
+        clock,
+        metrics.clone(),
+    );
+    let hung = health.hung();
     tasks.spawn("health", health.clone().watch());
 
     let pending = RestartPending {
@@ -375,6 +381,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             status: status.subscribe(),
             memo: memo.subscribe(),
             broker: broker.subscribe(),
+            hung,
             volume,
             answers: answers.subscribe(),
             reports: published,

@@ -190,6 +190,9 @@ pub struct TimingArgs {
     /// How long a group without Lease but with data waits for members that do not answer
     #[arg(long, env = "ROCKETMQ_HA_ABSENT_WAIT", value_name = "DURATION", value_parser = duration)]
     pub absent_wait: Option<Duration>,
+    /// How long a broker may be found without any sign of life before it is killed
+    #[arg(long, env = "ROCKETMQ_HA_HUNG_WAIT", value_name = "DURATION", value_parser = duration)]
+    pub hung_wait: Option<Duration>,
     /// How many crashes are answered by a restart in place before another member shall try
     #[arg(long, env = "ROCKETMQ_HA_CRASHES_IN_PLACE", value_name = "COUNT")]
     pub crashes_in_place: Option<u32>,
@@ -578,6 +581,7 @@ fn policy(args: &TimingArgs, qos: u8) -> Result<Policy, SettingsError> {
     let mut policy = Policy::new(timing, qos)?;
     policy.opening_limit = args.opening_limit.unwrap_or(policy.opening_limit);
     policy.collect = args.collect.unwrap_or(policy.collect);
+    policy.hung_wait = args.hung_wait.unwrap_or(policy.hung_wait);
     policy.absent_wait = args.absent_wait.unwrap_or(policy.absent_wait);
     policy.crashes_in_place = args.crashes_in_place.unwrap_or(policy.crashes_in_place);
     Ok(policy)

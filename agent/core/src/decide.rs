@@ -280,6 +280,20 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Whether our broker has shown no sign of life for too long. While the group is paused a person may be looking at it
+    /// with a debugger, which looks just like that.
+    fn hangs(&mut self, paused: bool) -> bool {
+        let Some(since) = self.seen.hung.filter(|_| !paused) else {
+            return false;
+        };
+        let end = since.plus(self.policy.hung_wait);
+        if self.now.tick >= end {
+            return true;
+        }
+        self.wake_at(end);
+        false
+    }
+
     fn wake_at(&mut self, at: Tick) {
         let sooner = self.wake.is_none_or(|wake| at < wake);
         if sooner {

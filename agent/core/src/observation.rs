@@ -390,6 +390,9 @@ pub struct Observation {
     pub launcher: Reading<Launcher>,
     /// Our broker, while it answers.
     pub broker: Reading<Broker>,
+    /// Since when our running process is found without any sign of life; none while there is one, or nobody looked. Never
+    /// about an earlier process.
+    pub hung: Option<Tick>,
     /// The other members.
     pub peers: BTreeMap<Member, Peer>,
     /// The long-running action.

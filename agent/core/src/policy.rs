@@ -104,6 +104,9 @@ pub struct Policy {
     pub crashes_in_place: u32,
     /// Over which span crashes are counted.
     pub crash_window: Duration,
+    /// How long a running broker may be found without a sign of life before it is killed. A finding alone takes 10 s of
+    /// silence without any work, or 2 min of silence (`launcher::alive`), except for a stopped process.
+    pub hung_wait: Duration,
     /// How long a group without Lease but with data waits for members that do not answer (QoS 0 and 1 only).
     pub absent_wait: Duration,
     /// First back-off of a member whose promotion failed; doubles up to [`Self::backoff_cap`] (H34).
@@ -138,6 +141,7 @@ impl Policy {
             opening_limit: Duration::from_secs(180),
             crashes_in_place: 1,
             crash_window: Duration::from_secs(600),
+            hung_wait: Duration::from_secs(10),
             absent_wait: Duration::from_secs(60),
             backoff: Duration::from_secs(2),
             backoff_cap: Duration::from_secs(60),

@@ -55,6 +55,7 @@ reasons! {
     Serving = "serving": "Serving as master.",
     Renew = "renew": "The Lease is renewed.",
     PermitEnding = "permit_ending": "The Lease could not be renewed in time: the broker is stopped before anyone may take over.",
+    BrokerHung = "broker_hung": "The broker shows no sign of life any more: it is killed, and that counts as a crash.",
     CrashLoop = "crash_loop": "The broker crashed too often: another member shall try.",
     Following = "following": "Following the master.",
     WaitingForMaster = "waiting_for_master": "The master is not serving yet.",

@@ -174,6 +174,7 @@ fn nothing_seen_nothing_done() {
         volume: Reading::Unknown,
         launcher: Reading::Unknown,
         broker: Reading::Unknown,
+        hung: None,
         peers: Default::default(),
         job: Job::Idle,
         stopping: Stopping::No,

@@ -12,6 +12,7 @@ use agent_core::report::{Addresses as Reached, Report};
 use agent_core::{Member, Nonce};
 use tokio::sync::{Notify, watch};
 
+use crate::health::Hung;
 use crate::observe::broker::{BrokerSeen, life};
 use crate::observe::launcher::{RelayMemo, StatusSeen, reading};
 use crate::observe::pod::PodView;
@@ -33,6 +34,8 @@ pub struct Sight {
     pub memo: watch::Receiver<RelayMemo>,
     /// The broker.
     pub broker: watch::Receiver<BrokerSeen>,
+    /// Whether it shows a sign of life.
+    pub hung: watch::Receiver<Option<Hung>>,
     /// The volume.
     pub volume: watch::Receiver<Reading<Volume>>,
     /// The other members by HTTP.
@@ -56,6 +59,7 @@ impl Sight {
             () = moved(&mut self.status) => {}
             () = moved(&mut self.lease) => {}
             () = moved(&mut self.broker) => {}
+            () = moved(&mut self.hung) => {}
             () = moved(&mut self.volume) => {}
             () = moved(&mut self.answers) => {}
             () = moved(&mut self.reports) => {}
@@ -74,7 +78,9 @@ impl Sight {
         let broker = self.broker.borrow_and_update().clone();
         // The word of a process that is gone is nobody's word.
         let peers = self.peers(&pods);
-        let of_this_life = broker.life.is_some() && broker.life == life(&status);
+        let life = life(&status);
+        let of_this_life = broker.life.is_some() && broker.life == life;
+        let hung = *self.hung.borrow_and_update();
         Observation {
             me: self.me(&status),
             lease: self.lease.borrow_and_update().clone(),
@@ -86,6 +92,9 @@ impl Sight {
             } else {
                 Reading::Unknown
             },
+            hung: hung
+                .filter(|hung| Some(hung.life) == life)
+                .map(|hung| hung.since),
             peers,
             job,
             stopping: *self.stopping.borrow_and_update(),

@@ -25,11 +25,18 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 #[derive(Debug)]
 pub struct Case {
     name: String,
+    story: String,
     ground: Playground,
     expected: Mutex<Vec<String>>,
 }
 
 impl Case {
+    /// The story's name, without the version.
+    #[must_use]
+    pub fn story(&self) -> &str {
+        &self.story
+    }
+
     /// Where processes are made.
     #[must_use]
     pub fn ground(&self) -> &Playground {
@@ -110,6 +117,7 @@ where
     let timeline = Timeline::new(Box::new(std::io::stderr()));
     let case = Case {
         name: format!("{name} {version}"),
+        story: name.to_owned(),
         ground: Playground::set_up(options, timeline).await?,
         expected: Mutex::default(),
     };

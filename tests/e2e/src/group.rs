@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,16 +14,16 @@ use playground::logs::{self, Log};
 use playground::process::ProcessSpec;
 use playground::site::Site;
 use playground::traffic::{
-    Consumer, NameServers, Outcome, Prober, Probers, Producer, ProducerSpec, disputes, reigns,
+    Consumer, Dispute, NameServers, Outcome, Prober, Probers, Producer, ProducerSpec, disputes,
+    reigns,
 };
 use playground::wait::until;
-use playground::{ControlPlane, GroupSpec, Member, NameServer, Programs, Role, http, nameserver};
-use serde_json::{Value, json};
+use playground::{
+    ControlPlane, GroupSpec, Host, Member, NameServer, Network, Programs, Role, http, nameserver,
+};
 
 use crate::case::Case;
 
-/// The annotation with the holder's record.
-pub const STATE: &str = "rocketmq-ha.io/state";
 /// The annotation that asks for a planned switchover.
 pub const SWITCHOVER: &str = "rocketmq-ha.io/switchover";
 
@@ -55,6 +57,17 @@ pub struct Shape {
     pub members: usize,
     /// How the agents learn of the name servers.
     pub lookup: Lookup,
+    /// Where the members are.
+    pub place: Place,
+}
+
+/// Where members are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// All on loopback.
+    Loopback,
+    /// Each, and the name server, on a host of its own: [`Group::network`].
+    Hosts,
 }
 
 /// How the agents learn of the name servers.
@@ -74,6 +87,7 @@ impl Default for Shape {
             settings: BTreeMap::new(),
             members: 2,
             lookup: Lookup::List,
+            place: Place::Loopback,
         }
     }
 }
@@ -89,6 +103,7 @@ pub struct Group<'a> {
     site: Option<Site>,
     plane: ControlPlane,
     programs: Programs,
+    network: Option<Network>,
 }
 
 /// How a command of `rocketmq-ha` ended.
@@ -125,8 +140,16 @@ impl<'a> Group<'a> {
     async fn prepare(case: &'a Case, shape: Shape) -> Result<Self> {
         let ground = case.ground();
         let programs = ground.programs().await?;
-        let plane = ControlPlane::start(ground.path()).await?;
-        let server = ground.name_server("ns")?;
+        let network = match shape.place {
+            Place::Loopback => None,
+            Place::Hosts => Some(ground.network().await?),
+        };
+        let api = network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::api);
+        let plane = ControlPlane::start_on(api, ground.path()).await?;
+        let server = match &network {
+            None => ground.name_server("ns")?,
+            Some(network) => ground.name_server_on("ns", Arc::new(network.host("ns").await?))?,
+        };
         let names = NameServers {
             addresses: vec![server.address()],
             group: GROUP.to_owned(),
@@ -147,19 +170,23 @@ impl<'a> Group<'a> {
             agent_flags: shape.flags,
             settings: shape.settings,
         };
-        let members: Result<Vec<Member>> = spec
-            .members
-            .iter()
-            .map(|name| ground.member(name, &spec, &programs))
-            .collect();
+        let mut members = Vec::new();
+        for name in &spec.members {
+            let mut member = ground.member(name, &spec, &programs)?;
+            if let Some(network) = &network {
+                member.move_to(Arc::new(network.host(name).await?))?;
+            }
+            members.push(member);
+        }
         Ok(Self {
             case,
-            members: members?,
+            members,
             server,
             names,
             site,
             plane,
             programs,
+            network,
         })
     }
 
@@ -179,6 +206,12 @@ impl<'a> Group<'a> {
     #[must_use]
     pub fn member_mut(&mut self, index: usize) -> &mut Member {
         &mut self.members[index]
+    }
+
+    /// All members.
+    #[must_use]
+    pub fn indexes(&self) -> std::ops::Range<usize> {
+        0..self.members.len()
     }
 
     /// All but one.
@@ -208,6 +241,24 @@ impl<'a> Group<'a> {
     pub fn site(&self) -> Result<&Site> {
         let site = self.site.as_ref();
         site.context("find the page with the name servers: this group has none")
+    }
+
+    /// The network of a group with [`Place::Hosts`].
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn network(&self) -> Result<&Network> {
+        let network = self.network.as_ref();
+        network.context("find the network: this group is on loopback")
+    }
+
+    /// A member's host in it.
+    ///
+    /// # Errors
+    /// When there is no network.
+    pub fn host(&self, index: usize) -> Result<&Host> {
+        let host = self.member(index).host();
+        host.context("find a member's host: this group is on loopback")
     }
 
     /// Where brokers register.
@@ -370,6 +421,35 @@ impl Group<'_> {
         Ok(())
     }
 
+    /// Waits until a member has this many bytes less than the master.
+    ///
+    /// # Errors
+    /// When it does not come about.
+    pub async fn behind(&self, slave: usize, bytes: u64) -> Result<()> {
+        let master = self.master().await?;
+        let what = format!("{} to be behind", self.member(slave).name());
+        until(&what, LIMIT, async || {
+            let (has, goal) = (self.end(slave).await?, self.end(master).await?);
+            ensure!(has + bytes <= goal, "it has {has} of {goal} bytes");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until a member's broker is dead.
+    ///
+    /// # Errors
+    /// When it lives on.
+    pub async fn dead(&self, index: usize) -> Result<()> {
+        let what = format!("the broker of {} to be dead", self.member(index).name());
+        until(&what, LIMIT, async || {
+            let pid = self.member(index).jvm_pid();
+            ensure!(pid.is_none(), "pid {pid:?} lives");
+            Ok(())
+        })
+        .await
+    }
+
     /// Waits until everybody has told this member's launcher that they have what it has now.
     ///
     /// # Errors
@@ -477,29 +557,6 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Sets or removes an annotation of the group's Lease, as a person would with kubectl.
-    ///
-    /// # Errors
-    /// When the API refuses.
-    pub async fn annotate(&self, key: &str, value: Option<&str>) -> Result<()> {
-        let name = lease_name(&self.lease_object().await?)?;
-        let path = format!("{}/{name}", leases());
-        let patch = json!({"metadata": {"annotations": {key: value}}});
-        let answer = http::merge_patch(self.plane.api().address(), &path, &patch).await?;
-        answer.json().map(drop)
-    }
-
-    /// The group's Lease as the API has it.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn lease_object(&self) -> Result<Value> {
-        let path = format!("{}?labelSelector=rocketmq-ha.io/kind%3Dgroup", leases());
-        let mut list = http::get(self.plane.api().address(), &path).await?.json()?;
-        let lease = list["items"].get_mut(0).map(Value::take);
-        lease.context("find the group's Lease: none yet")
-    }
-
     /// Waits for an Event with this reason whose message holds these words.
     ///
     /// # Errors
@@ -522,18 +579,27 @@ impl Group<'_> {
         .await
     }
 
+    /// Times at which two members acknowledged, beyond doubt.
+    #[must_use]
+    pub fn disputes(&self, probers: &Probers) -> Vec<Dispute> {
+        disputes(&probers.acceptances(), SHORTEST_REIGN)
+    }
+
+    /// Who acknowledged, in order.
+    #[must_use]
+    pub fn reigns(&self, probers: &Probers) -> Vec<String> {
+        let reigns = reigns(&probers.acceptances()).into_iter();
+        reigns.map(|reign| reign.broker).collect()
+    }
+
     /// Fails when two members acknowledged at one time, or the reigns are not these members' in this order.
     ///
     /// # Errors
     /// In those cases.
     pub fn reigned(&self, probers: &Probers, order: &[usize]) -> Result<()> {
-        let seen = probers.acceptances();
-        let disputes = disputes(&seen, SHORTEST_REIGN);
+        let disputes = self.disputes(probers);
         ensure!(disputes.is_empty(), "two masters at once: {disputes:?}");
-        let reigns: Vec<String> = reigns(&seen)
-            .into_iter()
-            .map(|reign| reign.broker)
-            .collect();
+        let reigns = self.reigns(probers);
         let wanted: Vec<&str> = order
             .iter()
             .map(|index| self.member(*index).name())
@@ -560,25 +626,4 @@ pub fn counted(producer: &Producer) -> impl Display + use<> {
 #[must_use]
 pub fn in_ms(since: Instant) -> String {
     format!("{} ms", since.elapsed().as_millis())
-}
-
-/// Where the term of a group Lease began (bytes of the log).
-///
-/// # Errors
-/// When the Lease does not tell.
-pub fn term_start(lease: &Value) -> Result<u64> {
-    let state = lease["metadata"]["annotations"][STATE].as_str();
-    let state: Value = serde_json::from_str(state.context("find the group's state")?)?;
-    state["term"]["start"]
-        .as_u64()
-        .context("read the term's start")
-}
-
-fn lease_name(lease: &Value) -> Result<String> {
-    let name = lease["metadata"]["name"].as_str();
-    name.map(str::to_owned).context("read the Lease's name")
-}
-
-fn leases() -> String {
-    format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases")
 }

@@ -6,7 +6,9 @@
 //!
 //! * [`case`] plays one story at a time: a fresh playground, a limit, and everybody's last words when it fails;
 //! * [`group`] is a group of members under the care of our agents, with an API server and a name server;
+//! * [`leases`] reads and changes its Leases;
 //! * [`books`] settles what producer and consumer saw;
+//! * [`trial`] plays one fault, and settles what it cost;
 //! * [`raw`] reads commit-log bytes, in stores and archives;
 //! * [`figures`] reads what the agents measured themselves;
 //! * [`holds`] watches that something stays true for a while: the one thing that can only be told by waiting.
@@ -16,7 +18,10 @@ pub mod case;
 pub mod figures;
 pub mod group;
 pub mod holds;
+pub mod leases;
 pub mod raw;
+pub mod trial;
 
 pub use case::Case;
-pub use group::{Group, Shape};
+pub use group::{Group, Place, Shape};
+pub use trial::Trial;

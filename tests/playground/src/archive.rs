@@ -48,6 +48,13 @@ impl Archives {
         Ok(found)
     }
 
+    /// Takes another member's archives in.
+    pub fn add(&mut self, other: Self) {
+        self.folders.extend(other.folders);
+        self.keys.extend(other.keys);
+        self.messages += other.messages;
+    }
+
     /// The listed messages of one producer.
     #[must_use]
     pub fn numbers(&self, stamp: &Stamp) -> Vec<Number> {

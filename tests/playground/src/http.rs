@@ -40,6 +40,14 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<Answer> {
     send(address, "GET", path, "").await
 }
 
+/// `DELETE path`, over HTTP/1.0.
+///
+/// # Errors
+/// When nobody answers within 3 s, or the answer is no HTTP.
+pub async fn delete(address: SocketAddr, path: &str) -> Result<Answer> {
+    send(address, "DELETE", path, "").await
+}
+
 /// `PATCH path` with a merge patch, over HTTP/1.0.
 ///
 /// # Errors

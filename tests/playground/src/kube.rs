@@ -1,5 +1,6 @@
 //! The Kubernetes API that the agents of a playground share: in memory, in this process.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -21,7 +22,19 @@ impl ControlPlane {
     /// # Errors
     /// When it cannot listen, or the file cannot be written.
     pub async fn start(folder: &Path) -> Result<Self> {
-        let api = KubeApi::start(Options::default())
+        Self::start_on(Ipv4Addr::LOCALHOST, folder).await
+    }
+
+    /// The same on another address of ours.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_on(ip: Ipv4Addr, folder: &Path) -> Result<Self> {
+        let options = Options {
+            bind: (ip, 0).into(),
+            ..Options::default()
+        };
+        let api = KubeApi::start(options)
             .await
             .context("start the in-memory Kubernetes API")?;
         let kubeconfig = folder.join("kubeconfig");

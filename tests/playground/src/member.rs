@@ -275,6 +275,17 @@ impl Member {
         self.wait_for_jvm_end(pid).await
     }
 
+    /// SIGSTOP to the JVM alone.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn freeze_jvm(&self) -> Result<()> {
+        let Some(pid) = self.jvm_pid() else {
+            bail!("freeze the JVM of {}: none runs", self.name);
+        };
+        signal_jvm(pid, Signal::SIGSTOP)
+    }
+
     /// SIGKILL to all of it at once: the machine is lost, the volume is not.
     ///
     /// # Errors

@@ -80,6 +80,10 @@ impl<'a> Turn<'a> {
     /// A running slave of this very term.
     fn slave(&mut self, seen: Seen<'_>, launcher: &Launcher) -> Reason {
         let term = seen.record.term.id;
+        if self.hangs(seen.requests.paused) {
+            self.kill(term, Reason::BrokerHung);
+            return Reason::BrokerHung;
+        }
         self.keep_slave();
         self.seeded();
         match launcher.upstream {

@@ -74,6 +74,11 @@ impl Turn<'_> {
 
     fn serve_live(&mut self, seen: Seen<'_>, launcher: &Launcher, live: Live<'_>) -> Reason {
         self.promoted(seen.record);
+        if self.hangs(seen.requests.paused) {
+            self.crashed(live.term, Reason::BrokerHung);
+            self.kill(live.term, Reason::BrokerHung);
+            return Reason::BrokerHung;
+        }
         self.extend(live, self.earned(live.term));
         self.admit(seen.record, launcher);
         if let Some(reason) = self.hand_over(seen, launcher) {
@@ -277,11 +282,17 @@ impl Turn<'_> {
     fn count_crash(&mut self, term: TermId, why: EndCause) {
         let (now, window) = (self.now.tick, self.policy.crash_window);
         self.next.crashes.retain(|c| now.since(c.at) < window);
-        if why == EndCause::Crashed && !self.next.crashes.iter().any(|c| c.term == term) {
-            self.next.crashes.push(Crash { term, at: now });
-            self.announce(Event::BrokerRestarted {
-                why: Reason::InPlace,
-            });
+        if why == EndCause::Crashed {
+            self.crashed(term, Reason::InPlace);
+        }
+    }
+
+    /// One for each term, however often it is seen.
+    fn crashed(&mut self, term: TermId, why: Reason) {
+        if !self.next.crashes.iter().any(|c| c.term == term) {
+            let at = self.now.tick;
+            self.next.crashes.push(Crash { term, at });
+            self.announce(Event::BrokerRestarted { why });
         }
     }
 

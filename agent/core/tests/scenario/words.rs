@@ -360,8 +360,13 @@ fn launcher(world: &mut World, line: &Line<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// `broker end=900 [min=0] [recovered=900] [gate=shut]` or `broker silent`
+/// `broker end=900 [min=0] [recovered=900] [gate=shut]`, `broker silent`, or `broker hangs` from now on
 fn broker(world: &mut World, line: &Line<'_>) -> Result<(), String> {
+    if line.has("hangs") {
+        world.hung = Some(world.now().tick);
+        return Ok(());
+    }
+    world.hung = None;
     if line.has("silent") {
         world.broker = None;
         return Ok(());

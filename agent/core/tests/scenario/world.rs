@@ -42,6 +42,7 @@ pub struct World {
     pub upstream: Upstream,
     pub broker: Option<Broker>,
     pub broker_at: Tick,
+    pub hung: Option<Tick>,
     pub peers: BTreeMap<Member, (Report, Heard)>,
     pub pods: BTreeMap<Member, PodSeen>,
     pub job: Job,
@@ -80,6 +81,7 @@ impl World {
             upstream: Upstream::Parked,
             broker: None,
             broker_at: Tick::default(),
+            hung: None,
             peers: BTreeMap::new(),
             pods: BTreeMap::new(),
             job: Job::Idle,
@@ -152,6 +154,7 @@ impl World {
                 .broker
                 .clone()
                 .map_or(Reading::Unknown, |b| Reading::known(b, self.broker_at)),
+            hung: self.hung,
             peers,
             job: self.job,
             stopping: self.stopping,
@@ -312,6 +315,7 @@ impl World {
     }
 
     pub fn end(&mut self, why: EndCause) {
+        self.hung = None;
         if let Process::Live { role, term, .. } = &self.process {
             self.process = Process::Ended {
                 role: *role,

@@ -326,6 +326,7 @@ impl MemberWorld {
                 tick,
             ),
             broker,
+            hung: None,
             peers: agent.peers.clone(),
             job: if agent.job.is_some() || agent.start.is_some() {
                 Job::Busy

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::books::{Books, accepted};
-use e2e::group::{LIMIT, counted, in_ms, term_start};
+use e2e::group::{LIMIT, counted, in_ms};
+use e2e::leases::term_start;
 use e2e::{Case, Group, Shape, on_each_version, on_every_version, raw};
 use playground::archive::Archives;
 use playground::broker::{Broker, BrokerSpec, READY_LIMIT};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::books::{Books, accepted};
-use e2e::group::{LIMIT, counted, in_ms, term_start};
+use e2e::group::{LIMIT, counted, in_ms};
+use e2e::leases::term_start;
 use e2e::{Case, Group, Shape, figures, on_the_newest};
 use playground::archive::Archives;
 use playground::clock::now;

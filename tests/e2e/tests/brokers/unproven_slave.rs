@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::books::{Books, accepted};
-use e2e::group::{LIMIT, STATE, counted};
+use e2e::group::{LIMIT, counted};
 use e2e::holds::holds;
+use e2e::leases::STATE;
 use e2e::{Case, Group, Shape, on_each_version, raw};
 use playground::broker::{BrokerSpec, COMMIT_LOG_FILE_BYTES, READY_LIMIT};
 use playground::ground::CLUSTER;

@@ -1,0 +1,150 @@
+//! A group's Leases as people and other programs see and change them.
+
+use anyhow::{Context, Result, ensure};
+use playground::http;
+use playground::kube::NAMESPACE;
+use playground::lease::GroupLease;
+use playground::wait::until;
+use serde_json::{Value, json};
+
+use crate::group::{Group, LIMIT};
+
+/// The annotation with the holder's record.
+pub const STATE: &str = "rocketmq-ha.io/state";
+
+/// Which of the group's Leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The one that makes a master.
+    Group,
+    /// A member's word; of several the first.
+    Member,
+}
+
+impl Kind {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::Member => "member",
+        }
+    }
+}
+
+impl Group<'_> {
+    /// The group's Lease as the API has it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn lease_object(&self) -> Result<Value> {
+        self.object(Kind::Group).await
+    }
+
+    async fn object(&self, kind: Kind) -> Result<Value> {
+        let kind = kind.label();
+        let path = format!("{}?labelSelector=rocketmq-ha.io/kind%3D{kind}", leases());
+        let mut list = http::get(self.plane().api().address(), &path)
+            .await?
+            .json()?;
+        let lease = list["items"].get_mut(0).map(Value::take);
+        lease.with_context(|| format!("find the {kind} Lease: none yet"))
+    }
+
+    /// Waits until there is a Lease of this kind.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn lease_is_there(&self, kind: Kind) -> Result<()> {
+        until("a Lease", LIMIT, async || self.object(kind).await)
+            .await
+            .map(drop)
+    }
+
+    /// Deletes a Lease, as a person would with kubectl.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub async fn delete_lease(&self, kind: Kind) -> Result<()> {
+        let path = self.path(kind).await?;
+        let answer = http::delete(self.plane().api().address(), &path).await?;
+        answer.json().map(drop)
+    }
+
+    /// Changes a Lease by a merge patch, as a person would with kubectl.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub async fn patch_lease(&self, kind: Kind, patch: &Value) -> Result<()> {
+        let path = self.path(kind).await?;
+        let answer = http::merge_patch(self.plane().api().address(), &path, patch).await?;
+        answer.json().map(drop)
+    }
+
+    /// Sets or removes an annotation of the group's Lease.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub async fn annotate(&self, key: &str, value: Option<&str>) -> Result<()> {
+        let patch = json!({"metadata": {"annotations": {key: value}}});
+        self.patch_lease(Kind::Group, &patch).await
+    }
+
+    /// Waits until the group Lease has this holder.
+    ///
+    /// # Errors
+    /// When it has not in time.
+    pub async fn held_by(&self, holder: Option<String>) -> Result<GroupLease> {
+        until("the Lease's holder", LIMIT, async || {
+            let lease = self.lease().await?;
+            ensure!(lease.holder == holder, "it is {:?}", lease.holder);
+            Ok(lease)
+        })
+        .await
+    }
+
+    /// Waits until the group Lease of this very term was renewed `times` times.
+    ///
+    /// # Errors
+    /// When it was not, or the term is over.
+    pub async fn renewed(&self, lease: &GroupLease, times: u64) -> Result<()> {
+        let goal = seq(&self.lease_object().await?)? + times;
+        until("renewals", LIMIT, async || {
+            let object = self.lease_object().await?;
+            let now = self.lease().await?;
+            ensure!(now.term == lease.term, "the term is {:?}", now.term);
+            let seq = seq(&object)?;
+            ensure!(seq >= goal, "renewal {seq} of {goal}");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn path(&self, kind: Kind) -> Result<String> {
+        let lease = self.object(kind).await?;
+        let name = lease["metadata"]["name"].as_str();
+        let name = name.context("read the Lease's name")?;
+        Ok(format!("{}/{name}", leases()))
+    }
+}
+
+/// Where the term of a group Lease began (bytes of the log).
+///
+/// # Errors
+/// When the Lease does not tell.
+pub fn term_start(lease: &Value) -> Result<u64> {
+    let start = &state(lease)?["term"]["start"];
+    start.as_u64().context("read the term's start")
+}
+
+fn seq(lease: &Value) -> Result<u64> {
+    let seq = &state(lease)?["seq"];
+    seq.as_u64().context("read the renewal's number")
+}
+
+fn state(lease: &Value) -> Result<Value> {
+    let state = lease["metadata"]["annotations"][STATE].as_str();
+    serde_json::from_str(state.context("find the group's state")?).context("read the group's state")
+}
+
+fn leases() -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases")
+}

@@ -1,0 +1,11 @@
+//! Every single fault on real brokers, and what it costs.
+//!
+//! Each story is a [`Trial`](e2e::Trial): a group under traffic, one fault, and afterwards the group is on its own what it
+//! was before, nothing replicated is lost, never two masters, equal logs. The costs are told and, with
+//! `ROCKETMQ_HA_COSTS=file`, written down.
+
+mod api_server;
+mod cut_off;
+mod lease;
+mod lost;
+mod stopped;
