@@ -17,7 +17,7 @@ use playground::ground::CLUSTER;
 use playground::logs::{Log, compare};
 use playground::rocketmq::Generation;
 use playground::wait::until;
-use playground::{GroupSpec, NameServer, Version, nameserver};
+use playground::{AccessArgs, GroupSpec, NameServer, Version, nameserver};
 use relay::{Attach, Instance, MasterOrders, Peer, Session, SlaveOrders};
 use remoting::calls::{SendMessage, SendStatus, SetHaMaster};
 use remoting::{Client, LogOffset};
@@ -166,7 +166,7 @@ impl Pair {
             name_servers: vec![server.address()],
             name_server_site: None,
             // Only agents read it.
-            kube_url: String::new(),
+            kube: AccessArgs::default(),
             namespace: CLUSTER.to_owned(),
             key_file: ground.group_key(GROUP)?,
             agent_flags: Vec::new(),

@@ -1,8 +1,13 @@
 //! The cache folder: what survives a run on purpose (jars, port locks).
 
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::clock::{Deadline, LOOK_AGAIN};
 
 /// Names the cache folder; wins over `XDG_CACHE_HOME` and `HOME`.
 pub const CACHE_VARIABLE: &str = "ROCKETMQ_HA_CACHE";
@@ -47,6 +52,40 @@ impl Cache {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Keeps all other runs from making `what` until the lock is dropped. `waiting` is called once if another run has it.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened, or another run holds it for longer than `limit`.
+    pub(crate) async fn lock(
+        &self,
+        what: &str,
+        limit: Duration,
+        waiting: impl FnOnce(),
+    ) -> Result<Flock<File>> {
+        let path = self.folder.join(format!("{what}.lock"));
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("open lock {}", path.display()))?;
+        let deadline = Deadline::after(limit);
+        let mut waiting = Some(waiting);
+        loop {
+            file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(lock),
+                Err((file, _)) => file,
+            };
+            if let Some(tell) = waiting.take() {
+                tell();
+            }
+            if deadline.is_over() {
+                bail!("lock {}: held by another run for {limit:?}", path.display());
+            }
+            tokio::time::sleep(LOOK_AGAIN * 10).await;
+        }
     }
 }
 

@@ -15,7 +15,8 @@ use playground::traffic::{
 };
 use playground::wait::until;
 use playground::{
-    Afterwards, ControlPlane, GroupSpec, Member, NameServer, Playground, Role, Timeline, nameserver,
+    Afterwards, ApiKind, ControlPlane, GroupSpec, Member, NameServer, Playground, Role, Timeline,
+    nameserver,
 };
 
 use crate::Story;
@@ -42,7 +43,7 @@ pub(crate) async fn play(story: Story, timeline: Timeline) -> Result<Report> {
     if story.options.afterwards == Afterwards::Keep {
         timeline.say("files", format!("{} (kept)", ground.path().display()));
     }
-    let mut stage = Stage::build(&ground, story.members).await?;
+    let mut stage = Stage::build(&ground, story.members, story.api).await?;
     stage.play(&mut report).await?;
     story.tell(&mut report, &timeline)?;
     if story.options.afterwards == Afterwards::Keep {
@@ -61,12 +62,12 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    async fn build(ground: &'a Playground, members: u8) -> Result<Self> {
+    async fn build(ground: &'a Playground, members: u8, api: ApiKind) -> Result<Self> {
         let programs = ground.programs().await?;
-        let plane = ControlPlane::start(ground.path()).await?;
+        let plane = ControlPlane::of_kind(api, ground).await?;
         ground
             .timeline()
-            .say("kubernetes", format!("in memory at {}", plane.api().url()));
+            .say("kubernetes", format!("{api} at {}", plane.url()));
         let mut servers = vec![ground.name_server("ns-1")?, ground.name_server("ns-2")?];
         for server in &mut servers {
             server.ready(nameserver::READY_LIMIT).await?;
@@ -85,7 +86,7 @@ impl<'a> Stage<'a> {
                 .collect(),
             name_servers: names.addresses.clone(),
             name_server_site: None,
-            kube_url: plane.api().url(),
+            kube: plane.agents().clone(),
             namespace: NAMESPACE.to_owned(),
             key_file: ground.group_key(GROUP)?,
             agent_flags: Vec::new(),

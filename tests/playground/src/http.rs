@@ -60,6 +60,14 @@ pub async fn merge_patch(
     send(address, "PATCH", path, &patch.to_string()).await
 }
 
+/// `POST path` with JSON, over HTTP/1.0.
+///
+/// # Errors
+/// When nobody answers within 3 s, or the answer is no HTTP.
+pub async fn post(address: SocketAddr, path: &str, body: &serde_json::Value) -> Result<Answer> {
+    send(address, "POST", path, &body.to_string()).await
+}
+
 async fn send(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<Answer> {
     let what = || format!("{method} http://{address}{path}");
     let answer = tokio::time::timeout(LIMIT, exchange(address, method, path, body)).await;

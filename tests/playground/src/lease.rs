@@ -4,7 +4,6 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http;
 use crate::kube::{ControlPlane, NAMESPACE};
 use crate::run_dir::random_word;
 
@@ -43,8 +42,19 @@ impl GroupLease {
     /// # Errors
     /// When there is none yet, or it does not say who reigns.
     pub async fn read(plane: &ControlPlane) -> Result<Self> {
-        let path = format!("{}?labelSelector=rocketmq-ha.io/kind%3Dgroup", leases());
-        let list = http::get(plane.api().address(), &path).await?.json()?;
+        Self::read_in(NAMESPACE, plane).await
+    }
+
+    /// The same in another namespace.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_in(namespace: &str, plane: &ControlPlane) -> Result<Self> {
+        let path = format!(
+            "{}?labelSelector=rocketmq-ha.io/kind%3Dgroup",
+            leases(namespace)
+        );
+        let list = plane.get(&path).await?;
         let lease = list["items"]
             .get(0)
             .context("find the group's Lease: none yet")?;
@@ -71,12 +81,11 @@ impl GroupLease {
             "target": target,
         });
         let patch = json!({"metadata": {"annotations": {SWITCHOVER: request.to_string()}}});
-        let path = format!("{}/{}", leases(), self.name);
-        let answer = http::merge_patch(plane.api().address(), &path, &patch).await?;
-        answer.json().map(drop)
+        let path = format!("{}/{}", leases(NAMESPACE), self.name);
+        plane.merge_patch(&path, &patch).await.map(drop)
     }
 }
 
-fn leases() -> String {
-    format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases")
+fn leases(namespace: &str) -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
 }

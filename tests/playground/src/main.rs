@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use playground::guard::{GUARD_WORD, become_guarded};
 use playground::report::Report;
-use playground::{Afterwards, Guard, Options, Timeline, Version};
+use playground::{Afterwards, ApiKind, Guard, Options, Timeline, Version};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Shows a group of real RocketMQ brokers losing its master, on this machine, without root.
@@ -24,6 +24,9 @@ struct Arguments {
     /// Brokers of the group.
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=5))]
     members: u8,
+    /// The Kubernetes API: in this process, or a real one, which needs Go and some minutes when it is built first.
+    #[arg(long, value_enum, value_name = "KIND", default_value_t = ApiKind::Memory)]
+    api: ApiKind,
     /// Play the story without our agents: a dead master, and nobody takes over.
     #[arg(long)]
     without_agents: bool,
@@ -75,6 +78,8 @@ struct Story {
     options: Options,
     /// Brokers of the group.
     members: u8,
+    /// What the agents' Kubernetes is.
+    api: ApiKind,
     /// Where the report goes beside the screen.
     json: Option<PathBuf>,
 }
@@ -105,6 +110,7 @@ async fn story(arguments: Arguments) -> Result<ExitCode> {
     let story = Story {
         options,
         members: arguments.members,
+        api: arguments.api,
         json: arguments.json,
     };
     let report = if arguments.without_agents {

@@ -1,17 +1,15 @@
 //! Real RocketMQ: its jars, fetched by Maven once and kept in the cache.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::cache::Cache;
-use crate::clock::{Deadline, LOOK_AGAIN};
 use crate::process::{ProcessSpec, Spawner};
 use crate::run_dir::random_word;
 use crate::timeline::Timeline;
@@ -134,7 +132,13 @@ impl RocketMq {
         if found.is_complete() {
             return Ok(found);
         }
-        let _lock = lock(cache, version, timeline).await?;
+        let waiting = || {
+            let line = format!("another run is fetching RocketMQ {version}; waiting");
+            timeline.say("mvn", line);
+        };
+        let _lock = cache
+            .lock(&format!("rocketmq-{version}"), FETCH_LIMIT, waiting)
+            .await?;
         // Somebody else may have fetched it while we waited for the lock.
         if found.is_complete() {
             return Ok(found);
@@ -225,38 +229,6 @@ fn sweep(folder: &Path, version: Version) {
         if entry.file_name().to_string_lossy().starts_with(&prefix) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
-    }
-}
-
-async fn lock(cache: &Cache, version: Version, timeline: &Timeline) -> Result<Flock<File>> {
-    let path = cache.folder().join(format!("rocketmq-{version}.lock"));
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("open lock {}", path.display()))?;
-    let deadline = Deadline::after(FETCH_LIMIT);
-    let mut told = false;
-    loop {
-        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => return Ok(lock),
-            Err((file, _)) => file,
-        };
-        if !told {
-            timeline.say(
-                "mvn",
-                format!("another run is fetching RocketMQ {version}; waiting"),
-            );
-            told = true;
-        }
-        if deadline.is_over() {
-            bail!(
-                "lock {}: held by another run for {FETCH_LIMIT:?}",
-                path.display()
-            );
-        }
-        tokio::time::sleep(LOOK_AGAIN * 10).await;
     }
 }
 
