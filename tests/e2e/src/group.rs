@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use playground::clock::now;
-use playground::kube::NAMESPACE;
+use playground::kube::{self, BESIDE, NAMESPACE};
 use playground::lease::GroupLease;
 use playground::logs::{self, Log};
 use playground::process::ProcessSpec;
@@ -19,7 +19,7 @@ use playground::traffic::{
 };
 use playground::wait::until;
 use playground::{
-    ControlPlane, GroupSpec, Host, Member, NameServer, Network, Programs, Role, http, nameserver,
+    ControlPlane, GroupSpec, Host, Member, NameServer, Network, Programs, Role, nameserver,
 };
 
 use crate::case::Case;
@@ -49,6 +49,8 @@ pub const QUICK: [&str; 4] = [
 /// How a group is made.
 #[derive(Debug, Clone)]
 pub struct Shape {
+    /// `brokerName`, and with a number the members' names.
+    pub name: String,
     /// Flags of every agent.
     pub flags: Vec<String>,
     /// Settings of the base broker.conf.
@@ -83,11 +85,23 @@ impl Default for Shape {
     /// Two members, [`QUICK`].
     fn default() -> Self {
         Self {
+            name: GROUP.to_owned(),
             flags: QUICK.map(str::to_owned).into(),
             settings: BTreeMap::new(),
             members: 2,
             lookup: Lookup::List,
             place: Place::Loopback,
+        }
+    }
+}
+
+impl Shape {
+    /// The default with another `brokerName`.
+    #[must_use]
+    pub fn called(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
         }
     }
 }
@@ -101,7 +115,8 @@ pub struct Group<'a> {
     server: NameServer,
     names: NameServers,
     site: Option<Site>,
-    plane: ControlPlane,
+    plane: Arc<ControlPlane>,
+    namespace: &'static str,
     programs: Programs,
     network: Option<Network>,
 }
@@ -126,6 +141,16 @@ impl<'a> Group<'a> {
         for member in &mut group.members {
             member.start()?;
         }
+        group.formed(begin).await?;
+        Ok(group)
+    }
+
+    /// Waits until a group whose members were started serves, and everybody else follows.
+    ///
+    /// # Errors
+    /// When that does not come about.
+    pub async fn formed(&mut self, begin: Instant) -> Result<()> {
+        let group = self;
         // It has the time in which nobody may take the Lease yet.
         group.server.ready(nameserver::READY_LIMIT).await?;
         group.serving_after(0).await.context("form the group")?;
@@ -133,26 +158,56 @@ impl<'a> Group<'a> {
         for slave in group.others(master) {
             group.follows(slave).await.context("form the group")?;
         }
-        case.say(format!("formed in {}", in_ms(begin)));
-        Ok(group)
+        group.case.say(format!("formed in {}", in_ms(begin)));
+        Ok(())
     }
 
-    async fn prepare(case: &'a Case, shape: Shape) -> Result<Self> {
+    /// A group of which nothing but the API and the name server runs yet.
+    ///
+    /// # Errors
+    /// When something of it cannot be made.
+    pub async fn prepare(case: &'a Case, shape: Shape) -> Result<Self> {
         let ground = case.ground();
-        let programs = ground.programs().await?;
         let network = match shape.place {
             Place::Loopback => None,
             Place::Hosts => Some(ground.network().await?),
         };
         let api = network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::api);
         let plane = ControlPlane::start_on(api, ground.path()).await?;
+        Self::prepare_in(case, shape, NAMESPACE, Arc::new(plane), network).await
+    }
+
+    /// A group of the same name as this one in another namespace of the same API, as another cluster's would be: with name
+    /// servers of its own. Nothing of its members runs yet.
+    ///
+    /// # Errors
+    /// When something of it cannot be made.
+    pub async fn beside(&self) -> Result<Self> {
+        let (shape, plane) = (Shape::default(), Arc::clone(&self.plane));
+        Self::prepare_in(self.case, shape, BESIDE, plane, None).await
+    }
+
+    async fn prepare_in(
+        case: &'a Case,
+        shape: Shape,
+        namespace: &'static str,
+        plane: Arc<ControlPlane>,
+        network: Option<Network>,
+    ) -> Result<Self> {
+        let ground = case.ground();
+        let programs = ground.programs().await?;
+        let name = shape.name;
+        let of_group = |what: &str| format!("{what}-{namespace}-{name}");
         let server = match &network {
-            None => ground.name_server("ns")?,
-            Some(network) => ground.name_server_on("ns", Arc::new(network.host("ns").await?))?,
+            None => ground.name_server(&of_group("ns"))?,
+            Some(network) => {
+                let host = Arc::new(network.host("ns").await?);
+                ground.name_server_on(&of_group("ns"), host)?
+            }
         };
         let names = NameServers {
             addresses: vec![server.address()],
-            group: GROUP.to_owned(),
+            group: name.clone(),
         };
         let site = match shape.lookup {
             Lookup::List => None,
@@ -160,13 +215,13 @@ impl<'a> Group<'a> {
         };
         let indexes = 0..shape.members;
         let spec = GroupSpec {
-            name: GROUP.to_owned(),
-            members: indexes.map(|index| format!("{GROUP}-{index}")).collect(),
+            name: name.clone(),
+            members: indexes.map(|index| format!("{name}-{index}")).collect(),
             name_servers: names.addresses.clone(),
             name_server_site: site.as_ref().map(Site::url),
-            kube_url: plane.api().url(),
-            namespace: NAMESPACE.to_owned(),
-            key_file: ground.group_key(GROUP)?,
+            kube: plane.agents().clone(),
+            namespace: namespace.to_owned(),
+            key_file: ground.group_key(&of_group("key"))?,
             agent_flags: shape.flags,
             settings: shape.settings,
         };
@@ -185,6 +240,7 @@ impl<'a> Group<'a> {
             names,
             site,
             plane,
+            namespace,
             programs,
             network,
         })
@@ -261,6 +317,18 @@ impl<'a> Group<'a> {
         host.context("find a member's host: this group is on loopback")
     }
 
+    /// The namespace of its objects.
+    #[must_use]
+    pub fn namespace(&self) -> &'static str {
+        self.namespace
+    }
+
+    /// Its name server, to be killed and started again.
+    #[must_use]
+    pub fn name_server_mut(&mut self) -> &mut NameServer {
+        &mut self.server
+    }
+
     /// Where brokers register.
     #[must_use]
     pub fn name_server(&self) -> &NameServer {
@@ -312,7 +380,7 @@ impl Group<'_> {
     /// # Errors
     /// When there is none or it says nothing.
     pub async fn lease(&self) -> Result<GroupLease> {
-        GroupLease::read(&self.plane).await
+        GroupLease::read_in(self.namespace, &self.plane).await
     }
 
     /// Who the Lease says is master and serves; waits for one.
@@ -524,10 +592,8 @@ impl Group<'_> {
         let name = format!("rocketmq-ha {}", words.join(" "));
         let spec = ProcessSpec::new(name, &self.programs.agent, folder, output.clone())
             .arguments(words)
-            .arguments([
-                format!("--kube-url={}", self.plane.api().url()),
-                format!("--namespace={NAMESPACE}"),
-            ]);
+            .arguments(kube::flags(self.plane.agents()))
+            .arguments([format!("--namespace={}", self.namespace)]);
         let mut process = self.case.ground().spawner().start(&spec)?;
         let code = process.wait_for_end(LIMIT).await?.code();
         let text = std::fs::read_to_string(&output).context("read a command's output")?;
@@ -562,10 +628,10 @@ impl Group<'_> {
     /// # Errors
     /// When there is none in time.
     pub async fn announced(&self, reason: &str, words: &str) -> Result<()> {
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/events");
+        let path = format!("/api/v1/namespaces/{}/events", self.namespace);
         let what = format!("Event {reason} with {words:?}");
         until(&what, LIMIT, async || {
-            let list = http::get(self.plane.api().address(), &path).await?.json()?;
+            let list = self.plane.get(&path).await?;
             let events = list["items"].as_array().map_or(&[][..], Vec::as_slice);
             let told: Vec<String> = events
                 .iter()

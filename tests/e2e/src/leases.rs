@@ -1,8 +1,6 @@
 //! A group's Leases as people and other programs see and change them.
 
 use anyhow::{Context, Result, ensure};
-use playground::http;
-use playground::kube::NAMESPACE;
 use playground::lease::GroupLease;
 use playground::wait::until;
 use serde_json::{Value, json};
@@ -41,10 +39,11 @@ impl Group<'_> {
 
     async fn object(&self, kind: Kind) -> Result<Value> {
         let kind = kind.label();
-        let path = format!("{}?labelSelector=rocketmq-ha.io/kind%3D{kind}", leases());
-        let mut list = http::get(self.plane().api().address(), &path)
-            .await?
-            .json()?;
+        let path = format!(
+            "{}?labelSelector=rocketmq-ha.io/kind%3D{kind}",
+            self.leases()
+        );
+        let mut list = self.plane().get(&path).await?;
         let lease = list["items"].get_mut(0).map(Value::take);
         lease.with_context(|| format!("find the {kind} Lease: none yet"))
     }
@@ -65,8 +64,7 @@ impl Group<'_> {
     /// When the API refuses.
     pub async fn delete_lease(&self, kind: Kind) -> Result<()> {
         let path = self.path(kind).await?;
-        let answer = http::delete(self.plane().api().address(), &path).await?;
-        answer.json().map(drop)
+        self.plane().delete(&path).await.map(drop)
     }
 
     /// Changes a Lease by a merge patch, as a person would with kubectl.
@@ -75,8 +73,7 @@ impl Group<'_> {
     /// When the API refuses.
     pub async fn patch_lease(&self, kind: Kind, patch: &Value) -> Result<()> {
         let path = self.path(kind).await?;
-        let answer = http::merge_patch(self.plane().api().address(), &path, patch).await?;
-        answer.json().map(drop)
+        self.plane().merge_patch(&path, patch).await.map(drop)
     }
 
     /// Sets or removes an annotation of the group's Lease.
@@ -118,11 +115,16 @@ impl Group<'_> {
         .await
     }
 
+    fn leases(&self) -> String {
+        let namespace = self.namespace();
+        format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
+    }
+
     async fn path(&self, kind: Kind) -> Result<String> {
         let lease = self.object(kind).await?;
         let name = lease["metadata"]["name"].as_str();
         let name = name.context("read the Lease's name")?;
-        Ok(format!("{}/{name}", leases()))
+        Ok(format!("{}/{name}", self.leases()))
     }
 }
 
@@ -143,8 +145,4 @@ fn seq(lease: &Value) -> Result<u64> {
 fn state(lease: &Value) -> Result<Value> {
     let state = lease["metadata"]["annotations"][STATE].as_str();
     serde_json::from_str(state.context("find the group's state")?).context("read the group's state")
-}
-
-fn leases() -> String {
-    format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases")
 }

@@ -10,12 +10,15 @@ use crate::cache::Cache;
 use crate::guard::Guard;
 use crate::http_site::HttpSite;
 use crate::java::Jvm;
+use crate::kube::NAMESPACE;
 use crate::member::{GroupSpec, Member};
 use crate::nameserver::NameServer;
 use crate::network::{Host, Network};
 use crate::ports::{PortBlock, Ports};
 use crate::process::Spawner;
 use crate::programs::{self, Programs};
+use crate::real_api::RealApi;
+use crate::real_api::program::{self, Found};
 use crate::rocketmq::{RocketMq, Version};
 use crate::run_dir::{Afterwards, RunDir, random_word};
 use crate::timeline::Timeline;
@@ -184,6 +187,22 @@ impl Playground {
         HttpSite::start(name, &program, &home, file, self.ports()?, &self.spawner)
     }
 
+    /// A real Kubernetes API of this run's own, ready, with its files in the folder `name`; or why it cannot be had on this
+    /// machine. The first time on a machine it is built, which takes minutes.
+    ///
+    /// # Errors
+    /// When it cannot be built or started, though Go is there.
+    pub async fn real_api(&self, name: &str) -> Result<Result<RealApi, String>> {
+        let cache = Cache::of_user()?;
+        let program = match program::get(&cache, &self.spawner, &self.timeline).await? {
+            Found::Program(program) => program,
+            Found::NoGo(reason) => return Ok(Err(reason)),
+        };
+        let folder = self.folder(name)?;
+        let api = RealApi::start(&program, &folder, self.ports()?, &self.spawner).await?;
+        Ok(Ok(api))
+    }
+
     /// A fresh group key in a file of the run.
     ///
     /// # Errors
@@ -201,7 +220,10 @@ impl Playground {
     /// # Errors
     /// When there are no ports or no folder for it.
     pub fn member(&self, name: &str, group: &GroupSpec, programs: &Programs) -> Result<Member> {
-        let home = self.folder(name)?;
+        let home = match group.namespace.as_str() {
+            NAMESPACE => self.folder(name)?,
+            other => self.folder(format!("{other}-{name}"))?,
+        };
         let tools = (self.jvm.clone(), programs.clone(), self.spawner.clone());
         Member::new(name, group, home, self.ports()?, tools)
     }

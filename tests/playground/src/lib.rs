@@ -9,7 +9,7 @@
 //! * [`java`] knows the command lines, [`nameserver`] and [`broker`] are handles of running ones, [`contact`]
 //!   asks a running broker things, and [`ground`] is where they are made;
 //! * [`member`] is a broker as in production, with launcher and agent ([`programs`]), whose Kubernetes is
-//!   [`kube`] and whose admin port is read by [`http`]; [`site`] is a page with its name servers, and
+//!   [`kube`], in memory or a [`real_api`], and whose admin port is read by [`http`]; [`site`] is a page with its name servers, and
 //!   [`http_site`] our own program that serves one;
 //! * [`lease`] reads the group's Lease and writes an operator's wishes on it;
 //! * [`traffic`] sends and reads numbered messages and keeps the books, [`logs`] compares commit logs, [`archive`]
@@ -35,6 +35,8 @@ pub mod network;
 pub mod ports;
 pub mod process;
 pub mod programs;
+pub mod proxy;
+pub mod real_api;
 pub mod report;
 pub mod rocketmq;
 pub mod run_dir;
@@ -50,11 +52,14 @@ pub use contact::{Contact, Role};
 pub use ground::{Options, Playground};
 pub use guard::Guard;
 pub use http_site::HttpSite;
-pub use kube::ControlPlane;
+pub use kube::{ApiKind, ControlPlane};
+pub use kube_access::AccessArgs;
 pub use member::{GroupSpec, Member};
 pub use nameserver::NameServer;
 pub use network::{Cut, Host, Network};
 pub use programs::Programs;
+pub use proxy::Proxy;
+pub use real_api::RealApi;
 pub use rocketmq::Version;
 pub use run_dir::Afterwards;
 pub use timeline::Timeline;

@@ -36,6 +36,31 @@ impl Comparison {
     }
 }
 
+/// Makes zeros of everything behind `from` (bytes of the log), as a machine that loses its power may. Tells how many bytes
+/// were behind it, up to the last one that was not zero. Only for a stopped broker.
+///
+/// # Errors
+/// When the files cannot be read or written.
+pub fn forget(folder: &Path, from: u64) -> Result<u64> {
+    let log = Log::open(folder, u64::MAX)?;
+    let mut gone = 0;
+    for (start, path) in &log.files {
+        let what = || format!("forget the end of {}", path.display());
+        let file = File::options().read(true).write(true).open(path);
+        let file = file.with_context(what)?;
+        let length = file.metadata().with_context(what)?.len();
+        let keep = from.saturating_sub(*start).min(length);
+        let mut rest = vec![0; usize::try_from(length - keep)?];
+        file.read_exact_at(&mut rest, keep).with_context(what)?;
+        if let Some(last) = rest.iter().rposition(|byte| *byte != 0) {
+            gone = start + keep + u64::try_from(last)? + 1 - from;
+        }
+        rest.fill(0);
+        file.write_all_at(&rest, keep).with_context(what)?;
+    }
+    Ok(gone)
+}
+
 /// A commit log to compare: its folder and its end.
 #[derive(Debug, Clone)]
 pub struct Log {

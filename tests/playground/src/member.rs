@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use kube_access::AccessArgs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -19,6 +20,7 @@ use crate::contact::Contact;
 use crate::ground::CLUSTER;
 use crate::http;
 use crate::java::{Jvm, Program};
+use crate::kube;
 use crate::network::Host;
 use crate::ports::PortBlock;
 use crate::process::{Process, ProcessSpec, Spawner};
@@ -35,8 +37,8 @@ pub struct GroupSpec {
     pub name_servers: Vec<SocketAddr>,
     /// Where the agents ask for the name servers; without it they are given the list.
     pub name_server_site: Option<String>,
-    /// The agents' API server.
-    pub kube_url: String,
+    /// How the agents reach their API server.
+    pub kube: AccessArgs,
     /// Where the group's Leases are.
     pub namespace: String,
     /// The file with the key that the members share.
@@ -66,6 +68,8 @@ pub struct Member {
     home: PathBuf,
     ports: PortBlock,
     host: Option<Arc<Host>>,
+    advertised: Option<SocketAddr>,
+    variables: Vec<(String, String)>,
     jvm: Jvm,
     programs: Programs,
     spawner: Spawner,
@@ -87,6 +91,8 @@ impl Member {
             home,
             ports,
             host: None,
+            advertised: None,
+            variables: Vec::new(),
             jvm,
             programs,
             spawner,
@@ -111,6 +117,16 @@ impl Member {
         self.ports.set_ip(host.ip());
         self.host = Some(host);
         Ok(())
+    }
+
+    /// Tells the slaves' launchers another address than [`Self::relay`] from its next start on: a proxy in between.
+    pub fn advertise_relay(&mut self, address: SocketAddr) {
+        self.advertised = Some(address);
+    }
+
+    /// Sets a variable of its agent from its next start on.
+    pub fn agent_variable(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.push((name.to_owned(), value.into()));
     }
 
     /// The host it is on, if it has one of its own.
@@ -221,7 +237,11 @@ impl Member {
     /// When it cannot be started.
     pub fn start_agent(&mut self) -> Result<()> {
         if !self.agent.as_mut().is_some_and(Process::is_running) {
-            let spec = self.on_host(self.agent_spec());
+            let mut spec = self.agent_spec();
+            for (name, value) in &self.variables {
+                spec = spec.variable(name, value);
+            }
+            let spec = self.on_host(spec);
             self.agent = Some(self.spawner.start(&spec)?);
         }
         Ok(())
@@ -431,16 +451,19 @@ impl Member {
             flag("member", &self.name),
             flag("members", self.group.members.join(",")),
             flag("namespace", &self.group.namespace),
-            flag("kube-url", &self.group.kube_url),
             flag("launcher-socket", self.socket().display()),
             flag("termination-log", self.last_word("agent").display()),
             flag("broker-ip", self.contact().address.ip()),
             flag("admin-listen", self.admin()),
-            flag("relay-address", self.ports.address(RELAY)),
+            flag(
+                "relay-address",
+                self.advertised.unwrap_or_else(|| self.relay()),
+            ),
             flag("relay-local", self.ports.address(RELAY_LOCAL)),
             flag("group-key-file", self.group.key_file.display()),
             self.name_server_flag(),
         ])
+        .arguments(kube::flags(&self.group.kube))
         .arguments(self.group.agent_flags.iter().cloned())
     }
 

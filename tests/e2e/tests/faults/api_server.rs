@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use e2e::holds::holds;
 use e2e::{Case, Shape, Trial, on_each_version, on_the_quickest};
 use kube_api::Mode;
@@ -23,14 +23,13 @@ async fn away_for_less_than_a_permit(case: &Case) -> Result<()> {
     let mut trial = Trial::begin(case, Shape::default()).await?;
     trial.strike();
     for mode in [Mode::Down, Mode::Silent] {
-        let api = trial.group().plane().api();
-        api.set_mode(mode);
+        set(&trial, mode)?;
         let begin = trial.producer().elapsed();
         holds("messages are taken", SHORT, async || {
             trial.producer().accept_more(1, SHORT).await
         })
         .await?;
-        api.set_mode(Mode::Up);
+        set(&trial, Mode::Up)?;
         let gap = trial.producer().ledger().largest_gap(begin).length();
         case.say(format!("{mode:?} for {SHORT:?}: largest gap {gap:?}"));
         // A renewal went through before the next turn.
@@ -46,9 +45,9 @@ async fn away_for_longer(case: &Case) -> Result<()> {
     let mut trial = Trial::begin(case, Shape::default()).await?;
     let master = trial.group().master().await?;
     trial.strike();
-    trial.group().plane().api().set_mode(Mode::Down);
+    set(&trial, Mode::Down)?;
     trial.group().dead(master).await?;
-    trial.group().plane().api().set_mode(Mode::Up);
+    set(&trial, Mode::Up)?;
     trial.end().await?;
     Ok(())
 }
@@ -74,9 +73,15 @@ async fn answers(case: &Case, mode: Mode) -> Result<()> {
     let mut trial = Trial::begin(case, Shape::default()).await?;
     let master = trial.group().master().await?;
     trial.strike();
-    trial.group().plane().api().set_mode(mode);
+    set(&trial, mode)?;
     trial.group().dead(master).await?;
-    trial.group().plane().api().set_mode(Mode::Up);
+    set(&trial, Mode::Up)?;
     trial.end().await?;
+    Ok(())
+}
+
+fn set(trial: &Trial<'_>, mode: Mode) -> Result<()> {
+    let api = trial.group().plane().memory();
+    api.context("find the API in memory")?.set_mode(mode);
     Ok(())
 }
