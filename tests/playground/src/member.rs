@@ -4,7 +4,7 @@
 //! pod would give (base conf, volume, addresses) is a folder and ports here.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,7 +184,8 @@ impl Member {
     /// Where its own broker connects as a slave.
     #[must_use]
     pub fn relay_local(&self) -> SocketAddr {
-        self.ports.address(RELAY_LOCAL)
+        // Nobody else may connect there, so it is loopback on a host, too.
+        (Ipv4Addr::LOCALHOST, self.ports.port(RELAY_LOCAL)).into()
     }
 
     /// The launcher's control socket.
@@ -426,7 +427,7 @@ impl Member {
             .arguments([flag("socket", self.socket().display())])
             .arguments([
                 flag("relay-listen", self.ports.address(RELAY)),
-                flag("relay-local", self.ports.address(RELAY_LOCAL)),
+                flag("relay-local", self.relay_local()),
                 flag("group-key-file", self.group.key_file.display()),
                 flag("cluster", CLUSTER),
                 flag("broker-name", &self.group.name),
@@ -459,7 +460,7 @@ impl Member {
                 "relay-address",
                 self.advertised.unwrap_or_else(|| self.relay()),
             ),
-            flag("relay-local", self.ports.address(RELAY_LOCAL)),
+            flag("relay-local", self.relay_local()),
             flag("group-key-file", self.group.key_file.display()),
             self.name_server_flag(),
         ])
