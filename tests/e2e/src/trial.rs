@@ -30,6 +30,7 @@ pub struct Trial<'a> {
     probers: Probers,
     replicated: Vec<Number>,
     struck: Mark,
+    forgetful: bool,
 }
 
 /// When a fault began, as the producer and the API server count.
@@ -106,6 +107,7 @@ impl<'a> Trial<'a> {
                 at: Duration::ZERO,
                 writes: 0,
             },
+            forgetful: false,
         };
         trial.strike();
         Ok(trial)
@@ -117,6 +119,11 @@ impl<'a> Trial<'a> {
             at: self.producer.elapsed(),
             writes: writes(&self.group),
         };
+    }
+
+    /// A machine forgets what it had not written: what is lost is in no archive then.
+    pub fn forgets(&mut self) {
+        self.forgetful = true;
     }
 
     /// The group.
@@ -197,7 +204,9 @@ impl<'a> Trial<'a> {
         for index in self.group.indexes() {
             archives.add(Archives::read(&self.group.member(index).store())?);
         }
-        books.lost_is_archived(&archives)?;
+        if !self.forgetful {
+            books.lost_is_archived(&archives)?;
+        }
         equal_logs(&self.group, master).await?;
         Ok(costs)
     }

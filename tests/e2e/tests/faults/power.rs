@@ -17,6 +17,7 @@ async fn lost_with_its_unflushed_pages(case: &Case) -> Result<()> {
     let flushed = trial.group().end(master).await?;
     trial.producer().accept_more(30, LIMIT).await?;
     trial.group_mut().member_mut(master).kill().await?;
+    trial.forgets();
     let member = trial.group().member(master);
     let gone = logs::forget(&member.commit_log(), flushed)?;
     case.say(format!("{gone} bytes behind {flushed} were never written"));
