@@ -145,6 +145,10 @@ impl Quick for Http {
         self.metrics.count(found.status());
         Some(found)
     }
+
+    fn refused(&self, status: StatusCode) {
+        self.metrics.count(status);
+    }
 }
 
 /// What a long-poll asks for.

@@ -9,8 +9,8 @@
 //! - `arrival` — the first look at a connection, which often is the only one;
 //! - `server` — accept, connection cap, graceful drain under a deadline;
 //! - `quick`, [`Prepared`] — the short way for plain requests whose answers are known beforehand;
-//! - `prefixed` — a stream of which the first bytes were already read;
-//! - `exchange` — one request: checks, whole body, handler, deadline;
+//! - `head` — judges the head of a request; `gate` — shows hyper whole and sound heads only;
+//! - `exchange` — one request: whole body, handler, deadline;
 //! - `stall` — a stream that gives up on a client which does not read;
 //! - [`answer`] — the answers that every handler needs.
 
@@ -18,8 +18,9 @@ pub mod answer;
 mod arrival;
 mod clock;
 mod exchange;
+mod gate;
+mod head;
 mod limits;
-mod prefixed;
 mod prepared;
 mod quick;
 mod server;

@@ -17,7 +17,8 @@ pub struct Limits {
     /// Bytes of a request body; more → 413.
     pub max_body_bytes: usize,
     /// From the moment a connection could carry a next request until that request's head is complete. One deadline for
-    /// the idle connection and for the head that trickles in (up to twice as long after a prepared answer); at its end the connection is closed without an answer.
+    /// the idle connection and for the head that trickles in (up to twice as long after a prepared answer). At its end a
+    /// connection on which a request had begun gets 408; one without a word is closed without an answer.
     /// A client that pools connections should let go of an idle one earlier, or be ready to send a request again.
     pub head_deadline: Duration,
     /// From the complete head to the handler's answer: 408 while the body is missing, 503 while the handler works.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use httparse::{EMPTY_HEADER, Header, Request, Status};
+use hyper::StatusCode;
 use nix::libc::MSG_MORE;
 use nix::sys::socket::{MsgFlags, send};
 use tokio::io::{AsyncRead as _, ReadBuf};
@@ -65,6 +66,9 @@ impl<'a> Asked<'a> {
 pub trait Quick: Send + Sync + 'static {
     /// The answer, if it is prepared.
     fn find(&self, asked: &Asked<'_>) -> Option<Arc<Prepared>>;
+
+    /// Told of every answer that neither this nor the handler gave: the server itself refused the request.
+    fn refused(&self, _status: StatusCode) {}
 }
 
 /// Nothing is prepared: every request goes to the handler.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use crate::arrival::look;
 use crate::exchange::exchange;
-use crate::prefixed::Prefixed;
+use crate::gate::{Gate, Slot};
 use crate::prepared::After;
 use crate::quick::{Burst, Nothing, Quick, poll_burst};
 use crate::stall::Stall;
@@ -170,7 +170,7 @@ where
     async fn begin(&self, mut stream: TcpStream, read: Option<Burst>, peer: Peer) {
         if let Some(first) = self.quickly(&mut stream, read).await {
             let _ = stream.set_nodelay(true);
-            Box::pin(self.connection(Prefixed::new(first, stream), peer)).await;
+            Box::pin(self.connection(first, stream, peer)).await;
         }
     }
 
@@ -219,36 +219,67 @@ where
         }
     }
 
-    async fn connection<S>(&self, stream: S, peer: Peer)
+    async fn connection<S>(&self, first: Vec<u8>, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let stream = TokioIo::new(Stall::new(stream, self.limits.write_stall));
-        let service = service_fn(|mut request: Request<Incoming>| async move {
-            request.extensions_mut().insert(peer);
-            let mut answer = exchange(request, &self.limits, &self.handler).await;
-            if self.stays() == After::Closes {
-                let close = HeaderValue::from_static("close");
-                answer.headers_mut().insert(CONNECTION, close);
-            }
-            Ok::<_, Infallible>(answer)
-        });
-        let mut served = pin!(self.protocol().serve_connection(stream, service));
-        let mut closing = self.closing.clone();
-        let ended_itself = tokio::select! {
-            ended = &mut served => Some(ended),
-            _ = closing.wait_for(|closing| *closing) => None,
-        };
-        let ended = match ended_itself {
-            Some(ended) => ended,
-            None => {
-                served.as_mut().graceful_shutdown();
-                served.await
-            }
-        };
-        if let Err(error) = ended {
+        let slot = Slot::new();
+        let stream = Stall::new(stream, self.limits.write_stall);
+        let mut gate = Gate::new(first, stream, &self.limits, &slot);
+        if let Err(error) = self.exchanges(&mut gate, &slot, peer).await {
             debug!(%error, peer = %peer.0, "connection ended early");
+            if error.is_timeout()
+                && let Some(status) = gate.late().await
+            {
+                self.quick.refused(status);
+            }
         }
+        gate.close().await;
+    }
+
+    async fn exchanges<S>(
+        &self,
+        gate: &mut Gate<'_, S>,
+        slot: &Slot,
+        peer: Peer,
+    ) -> hyper::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let service = service_fn(|mut request: Request<Incoming>| {
+            // Judged here, not when the future runs: by then the next request may stand at the gate.
+            let refusal = slot.get().copied();
+            async move {
+                // Of chunks only hyper knows the end, so no request behind them could be judged before hyper sees it.
+                let last = request.headers().contains_key(TRANSFER_ENCODING);
+                request.extensions_mut().insert(peer);
+                let answered = match refusal {
+                    Some(refusal) => Err(refusal),
+                    None => exchange(request, &self.limits, &self.handler).await,
+                };
+                let mut answer = answered.unwrap_or_else(|refusal| {
+                    self.quick.refused(refusal.status);
+                    refusal.answer()
+                });
+                // When somebody waits for a slot, nobody may keep one for later.
+                if last || self.slots.available_permits() == 0 {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let served = self
+            .protocol()
+            .serve_connection(TokioIo::new(gate), service);
+        let mut served = pin!(served);
+        let mut closing = self.closing.clone();
+        tokio::select! {
+            ended = &mut served => return ended,
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+        served.as_mut().graceful_shutdown();
+        served.await
     }
 
     fn protocol(&self) -> http1::Builder {

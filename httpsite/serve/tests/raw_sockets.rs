@@ -98,6 +98,10 @@ async fn refused(limits: Limits, request: &str, status: &str) {
     client.write_all(request.as_bytes()).await.unwrap();
     let got = to_end(&mut client).await;
     assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{got:?}");
+    let (head, body) = got.split_once("\r\n\r\n").unwrap();
+    let length = format!("\r\ncontent-length: {}\r\n", body.len());
+    assert!(!body.is_empty() && head.contains(&length), "{got:?}");
+    assert!(head.contains("\r\nconnection: close"), "{got:?}");
 }
 
 #[tokio::test]
@@ -185,14 +189,22 @@ async fn head_has_the_length_without_the_body() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_arrives_whole_and_the_handler_sees_its_peer() {
+async fn a_chunked_body_arrives_whole_and_is_the_last_of_its_connection() {
     let server = start(Limits::default()).await;
     let mut client = connect(&server).await;
     client
         .write_all(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
         .await
         .unwrap();
-    until(&mut client, "\r\n\r\nabcde").await;
+    let got = to_end(&mut client).await;
+    assert!(got.contains("connection: close\r\n"), "{got:?}");
+    assert!(got.ends_with("\r\n\r\nabcde"), "{got:?}");
+}
+
+#[tokio::test]
+async fn the_handler_sees_its_peer() {
+    let server = start(Limits::default()).await;
+    let mut client = connect(&server).await;
     client
         .write_all(b"GET /peer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .await
@@ -234,6 +246,45 @@ async fn malformed_requests_get_400() {
         "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ] {
         refused(Limits::default(), request, "400").await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_waits_for_the_answers_before_it() {
+    let limits = Limits {
+        request_deadline: SHORT,
+        ..Limits::default()
+    };
+    let server = start(limits).await;
+    let mut client = connect(&server).await;
+    // The first is at work for a while when the second stands at the gate.
+    client
+        .write_all(b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\nBAD HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    let got = to_end(&mut client).await;
+    assert!(got.starts_with("HTTP/1.1 503 "), "{got:?}");
+    let mut client = connect(&server).await;
+    client
+        .write_all(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\nBAD HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    let got = to_end(&mut client).await;
+    let (_, after) = got.split_at(32 << 20);
+    assert!(after.contains("HTTP/1.1 400 "), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_survives_what_the_client_still_sends() {
+    let server = start(Limits::default()).await;
+    for _ in 0..20 {
+        let mut client = connect(&server).await;
+        let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(64 << 10));
+        client.write_all(long.as_bytes()).await.unwrap();
+        let mut got = Vec::new();
+        let read = timeout(PATIENCE, client.read_to_end(&mut got)).await;
+        assert!(read.unwrap().is_ok(), "reset");
+        assert!(got.starts_with(b"HTTP/1.1 431 "));
     }
 }
 
@@ -326,7 +377,9 @@ async fn slow_heads_lose_their_slots_and_others_are_served() {
         .unwrap();
     until(&mut honest, "\r\n\r\nhello\n").await;
     for client in &mut slow {
-        assert_eq!(to_end(client).await, "");
+        let got = to_end(client).await;
+        assert!(got.starts_with("HTTP/1.1 408 "), "{got:?}");
+        assert!(got.ends_with("took too long\n"), "{got:?}");
     }
 }
 

@@ -8,3 +8,4 @@ mod clients;
 mod files;
 mod ground;
 mod kubernetes;
+mod malformed;
