@@ -15,7 +15,7 @@ use bytes::Bytes;
 use hyper::header::IF_NONE_MATCH;
 use hyper::{Method, Request, StatusCode};
 use serve::answer::{self, Answer};
-use serve::{Asked, Prepared, Quick};
+use serve::{Asked, Prepared, Quick, Unsecured};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -148,6 +148,10 @@ impl Quick for Http {
 
     fn refused(&self, status: StatusCode) {
         self.metrics.count(status);
+    }
+
+    fn unsecured(&self, why: Unsecured) {
+        self.metrics.unsecured(why);
     }
 }
 

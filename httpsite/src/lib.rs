@@ -14,16 +14,20 @@
 //! - [`probe`] — does a name server answer;
 //! - [`site`] — applies the rules to what is heard, and keeps the [`board`];
 //! - [`http`] — the port for clients; [`admin`] — probes, metrics, the [`switch`]; [`status`], [`page`] — for people;
+//! - [`certificate`] — the TLS port's key pair, which may change; `validity` — until when it is good;
+//! - `hints` — tells when files may have changed;
 //! - [`groups`] — the brokers' groups, from the agents' Leases;
 //! - [`kept`] — the last good lists on disk; [`event`] — Events; [`settings`], [`run`] — flags, and everything wired.
 
 pub mod admin;
 pub mod board;
+pub mod certificate;
 pub mod change;
 pub mod clock;
 pub mod desk;
 pub mod event;
 pub mod groups;
+mod hints;
 pub mod http;
 pub mod kept;
 pub mod list;
@@ -38,6 +42,7 @@ pub mod site;
 pub mod source;
 pub mod status;
 pub mod switch;
+mod validity;
 
 /// This version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

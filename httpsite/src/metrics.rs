@@ -1,9 +1,13 @@
 //! What is counted (promises §3). One registry of our own, no globals.
 
+use std::path::Path;
+
 use hyper::StatusCode;
+use jiff::Timestamp;
 use prometheus::{
     Encoder as _, GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use serve::Unsecured;
 
 use crate::board::{Account, Board};
 use crate::change::{Health, Origin};
@@ -26,6 +30,9 @@ pub struct Metrics {
     source_up: IntGaugeVec,
     up: IntGaugeVec,
     latency: GaugeVec,
+    tls_expires: IntGaugeVec,
+    tls_reload_failures: IntCounter,
+    tls_failures: IntCounterVec,
     /// 1 where a group's master is present, by its Lease and its report.
     pub group_master_present: IntGaugeVec,
 }
@@ -48,6 +55,19 @@ impl Metrics {
             &["code"],
         )?;
         registry.register(Box::new(requests.clone()))?;
+        let tls_reload_failures = IntCounter::new(
+            "rocketmq_httpsite_tls_reload_failures_total",
+            "New certificates that were not taken because something is wrong with them",
+        )?;
+        registry.register(Box::new(tls_reload_failures.clone()))?;
+        let tls_failures = IntCounterVec::new(
+            Opts::new(
+                "rocketmq_httpsite_tls_handshake_failures_total",
+                "Connections to the TLS port that were closed before they were secured",
+            ),
+            &["reason"],
+        )?;
+        registry.register(Box::new(tls_failures.clone()))?;
         Ok(Self {
             ok: requests.with_label_values(&["200"]),
             not_modified: requests.with_label_values(&["304"]),
@@ -89,6 +109,13 @@ impl Metrics {
                 "How long the last answer to a probe took",
                 &["nameserver"],
             )?,
+            tls_expires: new.ints(
+                "tls_expires_timestamp_seconds",
+                "When the certificate in use expires, in seconds since 1970",
+                &["certificate"],
+            )?,
+            tls_reload_failures,
+            tls_failures,
             group_master_present: new.ints(
                 "group_master_present",
                 "1 while a group's Lease has a holder that reports as master",
@@ -111,6 +138,29 @@ impl Metrics {
             StatusCode::SERVICE_UNAVAILABLE => self.unavailable.inc(),
             other => self.requests.with_label_values(&[other.as_str()]).inc(),
         }
+    }
+
+    /// Until when the certificate of the TLS port is good.
+    pub fn tls_expires(&self, certificate: &Path, expires: Option<Timestamp>) {
+        let certificate = certificate.to_string_lossy();
+        let label = [certificate.as_ref()];
+        match expires {
+            Some(expires) => self
+                .tls_expires
+                .with_label_values(&label)
+                .set(expires.as_second()),
+            None => self.tls_expires.reset(),
+        }
+    }
+
+    /// Counts a new certificate that was not taken.
+    pub fn tls_reload_failed(&self) {
+        self.tls_reload_failures.inc();
+    }
+
+    /// Counts a connection that was not secured.
+    pub fn unsecured(&self, why: Unsecured) {
+        self.tls_failures.with_label_values(&[why.as_str()]).inc();
     }
 
     /// Everything as text, with the gauges of this moment.

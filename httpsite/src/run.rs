@@ -11,7 +11,7 @@ use hickory_resolver::TokioResolver;
 use kube::Client;
 use kube_access::ApiCounter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serve::{Limits, serve, serve_quickly};
+use serve::{Limits, Tls, serve, serve_quickly, serve_tls};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use tracing::{Instrument as _, error_span, info, warn};
 
 use crate::admin::Admin;
+use crate::certificate::{self, Pair};
 use crate::clock::Clock;
 use crate::desk::Desk;
 use crate::event::{Announcer, announce};
@@ -74,9 +75,20 @@ impl Tasks {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings::new(args)?;
     info!(version = crate::VERSION, ?settings, "effective settings");
-    allow_files(settings.max_connections);
+    // Each of the two ports may have as many.
+    let per_port = settings.max_connections;
+    allow_files(per_port.saturating_mul(1 + usize::from(settings.tls.is_some())));
     let clients = listen("--listen", settings.listen).await?;
+    let secure = match &settings.tls {
+        Some(tls) => Some(listen("--tls-listen", tls.listen).await?),
+        None => None,
+    };
     let admin = listen("--admin-listen", settings.admin_listen).await?;
+    let ports = Ports {
+        clients,
+        secure,
+        admin,
+    };
     let mut term = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let stop = async move {
@@ -85,7 +97,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             _ = int.recv() => {}
         }
     };
-    serve_until(settings, clients, admin, stop).await
+    serve_until(settings, ports, stop).await
 }
 
 /// A container's soft limit is often 1024 files, which is fewer connections than we promise.
@@ -117,19 +129,38 @@ async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> 
     })
 }
 
+/// Where everything listens.
+#[derive(Debug)]
+pub struct Ports {
+    /// For clients.
+    pub clients: TcpListener,
+    /// For clients that want TLS; of use only with a certificate.
+    pub secure: Option<TcpListener>,
+    /// For probes, metrics and the operator.
+    pub admin: TcpListener,
+}
+
 /// Runs on bound listeners until `stop` ends, then drains.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn serve_until(
     settings: Settings,
-    clients: TcpListener,
-    admin: TcpListener,
+    ports: Ports,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    let Ports {
+        clients,
+        secure,
+        admin,
+    } = ports;
     let clock = Clock::start();
     let metrics = Metrics::register()?;
     let mut tasks = Tasks::default();
+    let secure = match (secure, &settings.tls) {
+        (Some(port), Some(tls)) => Some((port, secured(&tls.pair, &metrics, clock, &mut tasks)?)),
+        (Some(_), None) | (None, _) => None,
+    };
     let kube = kube(&settings, &metrics)?;
     let bell = Arc::new(Notify::new());
 
@@ -231,6 +262,9 @@ pub async fn serve_until(
     let ended = |mut flag: watch::Receiver<bool>| async move {
         let _ = flag.wait_for(|on| *on).await;
     };
+    if let Some((port, _)) = &secure {
+        info!(tls = %port.local_addr()?, "listening");
+    }
     info!(clients = %clients.local_addr()?, admin = %admin.local_addr()?, "listening");
     let admin_done = watch::Sender::new(false);
     let admin = tokio::spawn(serve(
@@ -239,6 +273,13 @@ pub async fn serve_until(
         move |request| at_admin.clone().answer(request),
         ended(admin_done.subscribe()),
     ));
+    let secure = secure.map(|(port, tls)| {
+        let (limits, quick) = (limits(settings.max_connections), at_clients.clone());
+        let at_clients = at_clients.clone();
+        let handler = move |request| at_clients.clone().answer(request);
+        let ended = ended(closing.subscribe());
+        tokio::spawn(serve_tls(port, limits, tls, quick, handler, ended))
+    });
     let quick = at_clients.clone();
     let clients = tokio::spawn(serve_quickly(
         clients,
@@ -259,11 +300,26 @@ pub async fn serve_until(
         sleep(settings.drain_delay).await;
     }
     closing.send_replace(true);
-    let drained = clients.await.context("the port for clients panicked")?;
+    let mut cut_off = clients
+        .await
+        .context("the port for clients panicked")?
+        .cut_off;
+    if let Some(secure) = secure {
+        cut_off += secure.await.context("the TLS port panicked")?.cut_off;
+    }
     admin_done.send_replace(true);
     admin.await.context("the admin port panicked")?;
-    info!(cut_off = drained.cut_off, "stopped");
+    info!(cut_off, "stopped");
     failed.map_or(Ok(()), Err)
+}
+
+/// Reads the certificate, and keeps reading it.
+fn secured(pair: &Pair, metrics: &Metrics, clock: Clock, tasks: &mut Tasks) -> anyhow::Result<Tls> {
+    let first = pair.read(clock.wall()).map_err(|fault| anyhow!(fault))?;
+    let (configs, seen) = watch::channel(Arc::clone(&first.config));
+    let task = certificate::follow(pair.clone(), first, configs, metrics.clone(), clock);
+    tasks.spawn("certificate", task);
+    Ok(Tls::new(seen))
 }
 
 fn limits(max_connections: usize) -> Limits {

@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
 use kube_access::{Access, AccessArgs, pods_namespace};
 
+use crate::certificate::Pair;
 use crate::change::Rules;
 use crate::list_name::ListName;
 use crate::name_server::HostNames;
@@ -53,6 +54,29 @@ pub struct Args {
     /// Where clients are answered
     #[arg(long, env = "ROCKETMQ_HTTPSITE_LISTEN", default_value = "[::]:8080")]
     pub listen: SocketAddr,
+    /// The certificate, and those between it and its root, in PEM: clients are then also answered by TLS
+    #[arg(
+        long,
+        env = "ROCKETMQ_HTTPSITE_TLS_CERT",
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM, not encrypted
+    #[arg(
+        long,
+        env = "ROCKETMQ_HTTPSITE_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// Where clients are answered by TLS, if there is a certificate
+    #[arg(
+        long,
+        env = "ROCKETMQ_HTTPSITE_TLS_LISTEN",
+        default_value = "[::]:8443"
+    )]
+    pub tls_listen: SocketAddr,
     /// Where /live, /ready and /metrics are
     #[arg(
         long,
@@ -174,6 +198,15 @@ pub enum DeskPlace {
     ConfigMap(Object),
 }
 
+/// The port behind TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// For clients.
+    pub listen: SocketAddr,
+    /// Certificate and key.
+    pub pair: Pair,
+}
+
 /// The API server.
 #[derive(Clone, Debug)]
 pub struct KubeSettings {
@@ -194,6 +227,8 @@ pub struct Settings {
     pub admin_token_file: Option<PathBuf>,
     /// For clients.
     pub listen: SocketAddr,
+    /// For clients that want TLS; none without a certificate.
+    pub tls: Option<TlsSettings>,
     /// For probes, metrics and the operator.
     pub admin_listen: SocketAddr,
     /// Whether host names are taken.
@@ -226,6 +261,9 @@ impl Settings {
             desk,
             admin_token_file,
             listen,
+            tls_cert,
+            tls_key,
+            tls_listen,
             admin_listen,
             allow_host_names,
             overlap_seconds,
@@ -254,6 +292,16 @@ impl Settings {
             admin_token_file.is_none() || matches!(desk, DeskPlace::ConfigMap(_)),
             "use --admin-token-file: the switch writes into a ConfigMap, so give --desk configmap:NS/NAME too"
         );
+        let tls = match (tls_cert, tls_key) {
+            (Some(cert), Some(key)) => Some(TlsSettings {
+                listen: tls_listen,
+                pair: Pair { cert, key },
+            }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                bail!("use --tls-cert and --tls-key: give both, or none")
+            }
+        };
         let day = 86_400;
         ensure!(
             overlap_seconds <= day && hold_seconds <= day && first_wait_ms <= 60_000,
@@ -300,6 +348,7 @@ impl Settings {
             desk,
             admin_token_file,
             listen,
+            tls,
             admin_listen,
             names,
             rules: Rules {
@@ -440,6 +489,8 @@ mod tests {
                 vec!["--list", one, "--probe-period-ms", "1"],
                 "--probe-period-ms",
             ),
+            (vec!["--list", one, "--tls-cert", "/a"], "--tls-key"),
+            (vec!["--list", one, "--tls-key", "/a"], "--tls-cert"),
             (
                 vec!["--list", one, "--overlap-seconds", "999999"],
                 "--overlap-seconds",

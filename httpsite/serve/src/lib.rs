@@ -11,6 +11,7 @@
 //! - `quick`, [`Prepared`] — the short way for plain requests whose answers are known beforehand;
 //! - `head` — judges the head of a request; `gate` — shows hyper whole and sound heads only;
 //! - `exchange` — one request: whole body, handler, deadline;
+//! - [`Tls`] — the handshake, with a certificate that may change;
 //! - `stall` — a stream that gives up on a client which does not read;
 //! - [`answer`] — the answers that every handler needs.
 
@@ -25,9 +26,11 @@ mod prepared;
 mod quick;
 mod server;
 mod stall;
+mod tls;
 
 pub use answer::Answer;
 pub use limits::Limits;
 pub use prepared::{Method, Prepared};
 pub use quick::{Asked, Nothing, Quick};
-pub use server::{Drained, Peer, serve, serve_quickly};
+pub use server::{Drained, Peer, serve, serve_quickly, serve_tls};
+pub use tls::{Tls, Unsecured};

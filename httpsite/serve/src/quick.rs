@@ -21,6 +21,7 @@ use tokio::net::TcpStream;
 
 use crate::Limits;
 use crate::prepared::{After, Method, Prepared};
+use crate::tls::Unsecured;
 
 /// Bytes read at once. A client of ours sends about 200.
 pub(crate) const READ: usize = 4096;
@@ -69,6 +70,9 @@ pub trait Quick: Send + Sync + 'static {
 
     /// Told of every answer that neither this nor the handler gave: the server itself refused the request.
     fn refused(&self, _status: StatusCode) {}
+
+    /// Told of every connection that was closed because it is not secured, where TLS is wanted.
+    fn unsecured(&self, _why: Unsecured) {}
 }
 
 /// Nothing is prepared: every request goes to the handler.

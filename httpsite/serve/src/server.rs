@@ -28,6 +28,7 @@ use crate::gate::{Gate, Slot};
 use crate::prepared::After;
 use crate::quick::{Burst, Nothing, Quick, poll_burst};
 use crate::stall::Stall;
+use crate::tls::Tls;
 use crate::{Answer, Limits};
 
 /// Pause after a failed accept (usually: no file descriptor left), so that the loop does not spin.
@@ -64,6 +65,23 @@ where
     serve_quickly(listener, limits, Nothing, handler, shutdown).await
 }
 
+/// As [`serve`], behind TLS; `quick` is told what went wrong, but asked for no answer.
+pub async fn serve_tls<Q, H, F>(
+    listener: TcpListener,
+    limits: Limits,
+    tls: Tls,
+    quick: Q,
+    handler: H,
+    shutdown: impl Future<Output = ()>,
+) -> Drained
+where
+    Q: Quick,
+    H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    serve_all(listener, limits, Some(tls), quick, handler, shutdown).await
+}
+
 /// As [`serve`]; plain requests that `quick` has a prepared answer for never reach the handler.
 pub async fn serve_quickly<Q, H, F>(
     listener: TcpListener,
@@ -77,10 +95,27 @@ where
     H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
+    serve_all(listener, limits, None, quick, handler, shutdown).await
+}
+
+async fn serve_all<Q, H, F>(
+    listener: TcpListener,
+    limits: Limits,
+    tls: Option<Tls>,
+    quick: Q,
+    handler: H,
+    shutdown: impl Future<Output = ()>,
+) -> Drained
+where
+    Q: Quick,
+    H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
     let (closing, closed) = watch::channel(false);
     let port = Arc::new(Port {
         slots: Arc::new(Semaphore::new(limits.max_connections.max(1))),
         limits,
+        tls,
         quick,
         handler,
         closing: closed,
@@ -92,7 +127,7 @@ where
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (slot, stream, peer) = admit(&listener, &port.slots) => {
-                let read = look(&stream, &port.quick, &port.limits, || port.stays());
+                let read = port.first_look(&stream);
                 if matches!(read, Some(Burst::Over)) {
                     continue;
                 }
@@ -139,6 +174,7 @@ async fn drain(mut connections: JoinSet<()>, deadline: Duration) -> Drained {
 struct Port<Q, H> {
     slots: Arc<Semaphore>,
     limits: Limits,
+    tls: Option<Tls>,
     quick: Q,
     handler: H,
     closing: watch::Receiver<bool>,
@@ -166,11 +202,38 @@ where
         }
     }
 
+    /// What is there at once; behind TLS nothing can be read yet.
+    fn first_look(&self, stream: &TcpStream) -> Option<Burst> {
+        if self.tls.is_some() {
+            return None;
+        }
+        look(stream, &self.quick, &self.limits, || self.stays())
+    }
+
     /// The short way first. What is more than that is boxed, so that a connection which never needs it stays small.
     async fn begin(&self, mut stream: TcpStream, read: Option<Burst>, peer: Peer) {
+        if let Some(tls) = &self.tls {
+            return Box::pin(self.secured(tls, stream, peer)).await;
+        }
         if let Some(first) = self.quickly(&mut stream, read).await {
             let _ = stream.set_nodelay(true);
             Box::pin(self.connection(first, stream, peer)).await;
+        }
+    }
+
+    async fn secured(&self, tls: &Tls, stream: TcpStream, peer: Peer) {
+        let _ = stream.set_nodelay(true);
+        let mut closing = self.closing.clone();
+        let accepted = tokio::select! {
+            accepted = tls.accept(stream) => accepted,
+            _ = closing.wait_for(|closing| *closing) => return,
+        };
+        match accepted {
+            Ok(stream) => self.connection(Vec::new(), stream, peer).await,
+            Err(why) => {
+                debug!(why = why.as_str(), peer = %peer.0, "no TLS");
+                self.quick.unsecured(why);
+            }
         }
     }
 

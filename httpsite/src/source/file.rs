@@ -1,25 +1,10 @@
 //! Text in a file, read again whenever it changes.
-//!
-//! A mounted ConfigMap is swapped as a whole by renaming the link `..data` beside the file, so the folder is watched, not
-//! the file. Notifications are only hints: every hint, and a slow clock where hints are lost (network file systems, no
-//! inotify watches left), leads to reading the file again.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-use tracing::warn;
-
-/// How often the file is read without a hint.
-const REREAD: Duration = Duration::from_secs(10);
-
-/// How long a writer may take between its first and last step, such as truncating and filling the file.
-const SETTLE: Duration = Duration::from_millis(50);
+use crate::hints::{Hints, Look};
 
 /// The longest file that is read, bytes: room for every list several times over.
 const MAX_BYTES: u64 = 64 * 1024;
@@ -29,12 +14,7 @@ pub type Text = Result<String, String>;
 
 /// Reads `path` now and whenever it changes, and tells `sink`; for ever.
 pub async fn follow(path: PathBuf, mut sink: impl FnMut(Text) + Send) {
-    let (hint, mut hints) = mpsc::channel(1);
-    // Watch first, then read: a change in between leaves a hint.
-    let mut watcher = watcher(&path, hint.clone());
-    if let Err(error) = &watcher {
-        warn!(path = %path.display(), %error, reread = ?REREAD, "no notifications for this file, re-reading only");
-    }
+    let mut hints = Hints::new(vec![path.clone()]);
     let mut last = None;
     loop {
         let from = path.clone();
@@ -44,37 +24,16 @@ pub async fn follow(path: PathBuf, mut sink: impl FnMut(Text) + Send) {
             last = Some(text.clone());
             sink(text);
         }
-        if timeout(REREAD, hints.recv()).await.is_ok() {
-            sleep(SETTLE).await;
-            while hints.try_recv().is_ok() {}
-        } else if watcher.is_err() || last.as_ref().is_none_or(Result::is_err) {
-            // The folder may have come, or may be another one.
-            watcher = self::watcher(&path, hint.clone());
-        }
+        let look = match &last {
+            Some(Ok(_)) => Look::Sound,
+            Some(Err(_)) | None => Look::Failed,
+        };
+        hints.next(look).await;
     }
 }
 
-fn watcher(path: &Path, hint: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !is_mere_reading(event.kind)) {
-            // A full channel holds a hint already.
-            let _ = hint.try_send(());
-        }
-    })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
-}
-
-/// Our own reads are events too, and must not lead to the next read.
-fn is_mere_reading(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
-}
-
-fn read(path: &Path) -> Text {
+/// What is in the file now.
+pub(crate) fn read(path: &Path) -> Text {
     let failed = |why: &dyn std::fmt::Display| format!("read {}: {why}", path.display());
     read_bytes(path)
         .map_err(|error| failed(&error))
@@ -102,6 +61,9 @@ fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+    use std::time::Duration;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
 
     fn followed(path: &Path) -> mpsc::UnboundedReceiver<Text> {
         let (sender, receiver) = mpsc::unbounded_channel();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser as _;
-use httpsite::run::serve_until;
+use httpsite::run::{Ports, serve_until};
 use httpsite::settings::{Args, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct Site {
     pub(crate) clients: SocketAddr,
+    pub(crate) secure: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<anyhow::Result<()>>,
@@ -42,7 +43,7 @@ impl Got {
 /// Starts with these flags; no probe and no drain delay unless they say so.
 pub(crate) async fn start(flags: &[&str]) -> Site {
     let listener = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
-    let (clients, admin) = (listener().await, listener().await);
+    let (clients, secure, admin) = (listener().await, listener().await, listener().await);
     let mut all = vec!["httpsite"];
     for (flag, value) in [("--probe-period-ms", "0"), ("--drain-delay-ms", "0")] {
         if !flags.contains(&flag) {
@@ -52,14 +53,30 @@ pub(crate) async fn start(flags: &[&str]) -> Site {
     all.extend(flags);
     let settings = Settings::new(Args::parse_from(all)).unwrap();
     let (stop, stopped) = oneshot::channel();
-    let (at, admin_at) = (clients.local_addr().unwrap(), admin.local_addr().unwrap());
+    let at = |port: &TcpListener| port.local_addr().unwrap();
     let stopped = async { drop(stopped.await) };
     Site {
-        clients: at,
-        admin: admin_at,
+        clients: at(&clients),
+        secure: at(&secure),
+        admin: at(&admin),
         stop: Some(stop),
-        ended: tokio::spawn(serve_until(settings, clients, admin, stopped)),
+        ended: tokio::spawn(serve_until(
+            settings,
+            Ports {
+                clients,
+                secure: Some(secure),
+                admin,
+            },
+            stopped,
+        )),
     }
+}
+
+/// Why it does not start with these flags.
+pub(crate) async fn ended_early(flags: &[&str]) -> String {
+    let site = start(flags).await;
+    let ended = timeout(PATIENCE, site.ended).await;
+    format!("{:#}", ended.expect("an end").unwrap().unwrap_err())
 }
 
 impl Site {

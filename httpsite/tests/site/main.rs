@@ -9,3 +9,4 @@ mod files;
 mod ground;
 mod kubernetes;
 mod malformed;
+mod tls;
