@@ -161,6 +161,18 @@ fn body(request: &Request<'_, '_>, limits: &Limits) -> Result<Body, Refusal> {
     }
 }
 
+/// A path and perhaps a query, of which nothing is refused and nothing left off (as a fragment would be), whoever reads it.
+pub(crate) fn is_plain_target(target: &str) -> bool {
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'/' | b'-' | b'.' | b'_' | b'~' | b'?' | b'=' | b'&' | b'%'
+            )
+    };
+    target.starts_with('/') && target.bytes().all(plain)
+}
+
 fn named(header: &Header<'_>, name: &str) -> bool {
     header.name.eq_ignore_ascii_case(name)
 }

@@ -15,6 +15,8 @@
 //! - `stall` — a stream that gives up on a client which does not read;
 //! - [`answer`] — the answers that every handler needs.
 
+#[cfg(test)]
+mod agreement;
 pub mod answer;
 mod arrival;
 mod clock;

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::Limits;
+use crate::head::is_plain_target;
 use crate::prepared::{After, Method, Prepared};
 use crate::tls::Unsecured;
 
@@ -172,7 +173,7 @@ fn send_now(stream: &TcpStream, out: &[u8], after: After) -> usize {
 }
 
 /// Answers the first request in `bytes` into `out`: how long it was, and whether another may follow.
-fn answer(
+pub(crate) fn answer(
     bytes: &[u8],
     quick: &impl Quick,
     limits: &Limits,
@@ -187,7 +188,7 @@ fn answer(
     let (method, version) = (request.method?, request.version?);
     let target = request
         .path
-        .filter(|target| target.starts_with('/') && target.len() <= limits.max_target_bytes)?;
+        .filter(|target| target.len() <= limits.max_target_bytes && is_plain_target(target))?;
     let method = match method {
         "GET" => Method::Get,
         "HEAD" => Method::Head,

@@ -9,4 +9,5 @@ mod files;
 mod ground;
 mod kubernetes;
 mod malformed;
+mod near_valid;
 mod tls;

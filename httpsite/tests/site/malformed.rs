@@ -305,7 +305,7 @@ fn is_whole(bytes: &[u8]) -> bool {
     length.is_none_or(|length| body.len() == length.parse::<usize>().unwrap())
 }
 
-async fn counted(site: &Site) -> BTreeMap<u16, u64> {
+pub(crate) async fn counted(site: &Site) -> BTreeMap<u16, u64> {
     let request = "GET /metrics HTTP/1.0\r\n\r\n";
     let metrics = ask(site.admin, request).await.body;
     let lines = metrics.lines().filter_map(|line| {
