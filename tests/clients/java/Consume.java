@@ -12,7 +12,7 @@ import org.apache.rocketmq.common.message.MessageExt;
  *
  * java -cp 'jars/*' -Drocketmq.namesrv.domain=HOST:PORT Consume.java TOPIC GROUP SECONDS [UNIT]
  *
- * Lines as Produce prints them. Events: started; names; received (a message); ended. It ends by itself after SECONDS.
+ * Lines as Produce prints them. Events: started; names; received (a message and its broker); ended. It ends by itself after SECONDS.
  */
 public class Consume {
     /** How often its list of name servers is looked at, milliseconds. */
@@ -30,7 +30,8 @@ public class Consume {
         consumer.subscribe(topic, "*");
         consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
             for (MessageExt message : messages) {
-                tell("received", new String(message.getBody(), StandardCharsets.UTF_8));
+                String body = new String(message.getBody(), StandardCharsets.UTF_8);
+                tell("received", body + " " + message.getBrokerName());
             }
             return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
         });

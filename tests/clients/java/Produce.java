@@ -11,8 +11,8 @@ import org.apache.rocketmq.common.message.Message;
  * java -cp 'jars/*' -Drocketmq.namesrv.domain=HOST:PORT Produce.java TOPIC PREFIX SECONDS PAUSE_MS [UNIT]
  *
  * One line per event: "MILLISECONDS EVENT TEXT", milliseconds since the epoch. Events: started; names (its list of
- * name servers, whenever it changed); sent (a message was acknowledged); failed (a message was not: its name and why);
- * ended. It ends by itself after SECONDS.
+ * name servers, whenever it changed); sent (a message was acknowledged: its name, status and broker); failed (a message
+ * was not: its name and why); ended. It ends by itself after SECONDS.
  */
 public class Produce {
     /** Sends are not repeated by the client: what fails is counted. */
@@ -41,7 +41,7 @@ public class Produce {
             String body = prefix + "-" + number;
             try {
                 SendResult result = producer.send(new Message(topic, body.getBytes(StandardCharsets.UTF_8)));
-                tell("sent", body + " " + result.getSendStatus());
+                tell("sent", body + " " + result.getSendStatus() + " " + result.getMessageQueue().getBrokerName());
             } catch (Exception failure) {
                 Throwable cause = failure.getCause() == null ? failure : failure.getCause();
                 tell("failed", body + " " + cause.getClass().getSimpleName() + ": " + cause.getMessage());

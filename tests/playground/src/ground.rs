@@ -182,9 +182,23 @@ impl Playground {
     /// # Errors
     /// When it cannot be built or found, there are no ports for it, or it cannot be started.
     pub async fn http_site(&self, name: &str, file: &Path) -> Result<HttpSite> {
+        self.http_site_with(name, file, &[]).await
+    }
+
+    /// The same with further flags, such as more lists.
+    ///
+    /// # Errors
+    /// As [`Playground::http_site`].
+    pub async fn http_site_with(
+        &self,
+        name: &str,
+        file: &Path,
+        flags: &[String],
+    ) -> Result<HttpSite> {
         let home = self.folder(name)?;
         let program = programs::httpsite(&self.spawner, &home, &self.timeline).await?;
-        HttpSite::start(name, &program, &home, file, self.ports()?, &self.spawner)
+        let place = (home.as_path(), self.ports()?);
+        HttpSite::start(name, &program, place, (file, flags), &self.spawner)
     }
 
     /// A real Kubernetes API of this run's own, ready, with its files in the folder `name`; or why it cannot be had on this

@@ -42,13 +42,12 @@ pub struct HttpSite {
 }
 
 impl HttpSite {
-    /// Starts it in `home`; `file` names the name servers, and need not be there yet.
+    /// Starts it in `home`; `file` names the name servers, and need not be there yet. `flags` come on top.
     pub(crate) fn start(
         name: &str,
         program: &Path,
-        home: &Path,
-        file: &Path,
-        ports: PortBlock,
+        (home, ports): (&Path, PortBlock),
+        (file, flags): (&Path, &[String]),
         spawner: &Spawner,
     ) -> Result<Self> {
         let mut spec = ProcessSpec::new(name, program, home, home.join("httpsite.out"));
@@ -57,7 +56,7 @@ impl HttpSite {
             format!("--listen={}", ports.address(LISTEN)),
             format!("--admin-listen={}", ports.address(ADMIN)),
         ]);
-        spec = spec.arguments(HASTE);
+        spec = spec.arguments(HASTE).arguments(flags);
         Ok(Self {
             process: spawner.start(&spec)?,
             ports,
@@ -101,7 +100,16 @@ impl HttpSite {
     /// # Errors
     /// When it does not answer, or with something else than a list.
     pub async fn list(&self) -> Result<String> {
-        let answer = http::get(self.address(), &path()).await?;
+        self.list_of(LIST).await
+    }
+
+    /// The list of this name it answers with now.
+    ///
+    /// # Errors
+    /// As [`HttpSite::list`].
+    pub async fn list_of(&self, name: &str) -> Result<String> {
+        let path = format!("/rocketmq/{name}");
+        let answer = http::get(self.address(), &path).await?;
         ensure!(answer.status == 200, "it answered {}", answer.status);
         Ok(answer.body.trim_end().to_owned())
     }

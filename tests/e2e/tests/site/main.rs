@@ -2,6 +2,7 @@
 
 mod broken_page;
 mod clients;
+mod downgraded;
 mod go_client;
 mod name_servers_scaled;
 mod replicas;

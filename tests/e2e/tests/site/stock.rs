@@ -60,8 +60,19 @@ impl Stock {
         })
     }
 
+    /// What it is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What it told of an event so far, oldest first.
     pub(crate) fn told(&self, event: &str) -> Result<Vec<String>> {
+        let told = self.timed(event)?;
+        Ok(told.into_iter().map(|(_, text)| text).collect())
+    }
+
+    /// The same, each with its time: milliseconds since the epoch.
+    pub(crate) fn timed(&self, event: &str) -> Result<Vec<(u64, String)>> {
         let text = std::fs::read(&self.output);
         let text = text.with_context(|| format!("read {}", self.output.display()))?;
         let text = String::from_utf8_lossy(&text);
@@ -69,9 +80,8 @@ impl Stock {
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let events = whole.lines().filter_map(|line| {
             let mut words = line.splitn(3, ' ');
-            let time = words.next()?;
-            time.parse::<u64>().ok()?;
-            (words.next()? == event).then(|| words.next().unwrap_or_default().to_owned())
+            let time = words.next()?.parse().ok()?;
+            (words.next()? == event).then(|| (time, words.next().unwrap_or_default().to_owned()))
         });
         Ok(events.collect())
     }
