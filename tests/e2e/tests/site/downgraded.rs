@@ -57,7 +57,7 @@ fn on_4_9_7() {
 async fn story(case: &Case) -> Result<()> {
     let mut servers = name_servers(case, 2).await?;
     let [here, there] = [servers[0].address(), servers[1].address()];
-    let mut brokers = vec![
+    let mut brokers = [
         master(case, HERE, &[here], &[])?,
         master(case, THERE, &[there], &[])?,
     ];
@@ -215,7 +215,8 @@ impl Clients {
         }
         for (what, mut spans) in spans {
             spans.sort_unstable();
-            let middle = spans.get(spans.len() / 2).copied().unwrap_or_default();
+            let at = |index: usize| spans.get(index).copied().unwrap_or_default();
+            let middle = u64::midpoint(at((spans.len() - 1) / 2), at(spans.len() / 2));
             let (least, most) = (spans.first(), spans.last());
             case.say(format!(
                 "{way}: {what}: {:.1} s in the middle, {:.1} to {:.1} s, {} clients",
