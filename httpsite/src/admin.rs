@@ -63,7 +63,7 @@ impl Admin {
                     .text(&self.board, &self.findings.borrow(), self.clock)
                     .into(),
             ),
-            _ => self.status.answer(path),
+            _ => self.status.answer(path, request.uri().query()),
         }
     }
 

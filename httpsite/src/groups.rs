@@ -1,14 +1,19 @@
 //! The groups of brokers, from what their agents wrote into their Leases; also when every agent of a group is dead.
+//! How they are shown is in [`view`].
 //!
 //! For people only: nothing is decided by it, so a record's digest is not checked here.
 
+pub mod view;
+
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use agent_core::{GroupRecord, Report, Tick};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, ResourceExt as _};
 use kube_access::{ApiCounter, IDLE, Objects, Sight};
-use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
@@ -22,6 +27,8 @@ pub const REPORT: &str = "rocketmq-ha.io/report";
 pub const CLUSTER: &str = "rocketmq-ha.io/cluster";
 /// The annotation with the true broker name.
 pub const BROKER: &str = "rocketmq-ha.io/broker";
+/// The annotation that stops elections, switchovers and cuts.
+pub const PAUSED: &str = "rocketmq-ha.io/paused";
 /// The label with the name of the group's Lease.
 pub const GROUP_LABEL: &str = "rocketmq-ha.io/group";
 /// The label that tells a group's Lease from its members': `group` or `member`.
@@ -29,8 +36,8 @@ pub const KIND_LABEL: &str = "rocketmq-ha.io/kind";
 
 /// The longest annotation that is read, bytes.
 const MAX_ANNOTATION: usize = 200 * 1024;
-/// A member whose report is older than this is taken for gone: agents write at least every minute.
-const SILENT_SECONDS: u64 = 150;
+/// The longest reason why an annotation cannot be read that is shown, characters.
+const MAX_WHY: usize = 200;
 
 /// Everything seen of groups.
 #[derive(Clone, Debug, Default)]
@@ -48,68 +55,28 @@ struct Seen {
     cluster: String,
     broker: String,
     what: What,
-    /// When we saw it change; two machines' clocks are never compared.
+    /// When we saw it change.
     at: Tick,
+    /// How old it was when we first saw it, by its writer's clock and ours; none once we saw it change.
+    old: Option<Duration>,
     version: Option<String>,
 }
+
+/// What an annotation says, or why it cannot be read; none if there is none.
+type Written<T> = Option<Result<Box<T>, String>>;
 
 #[derive(Clone, Debug)]
 enum What {
     Group {
-        record: Option<Box<GroupRecord>>,
+        record: Written<GroupRecord>,
         holder: Option<String>,
+        paused: bool,
     },
-    Member(Option<Box<Report>>),
-}
-
-/// A group as it is shown.
-#[derive(Clone, Debug, Serialize)]
-pub struct GroupView {
-    /// Where.
-    pub namespace: String,
-    /// `brokerClusterName`.
-    pub cluster: String,
-    /// `brokerName`.
-    pub broker: String,
-    /// Who holds the Lease.
-    pub holder: Option<String>,
-    /// The number of its term.
-    pub epoch: Option<u64>,
-    /// How it replicates.
-    pub phase: Option<&'static str>,
-    /// Whether the holder lately reported as master.
-    pub master_present: bool,
-    /// Whether no agent of the group was heard of lately.
-    pub silent: bool,
-    /// Since the record last changed before our eyes, seconds.
-    pub age_seconds: u64,
-    /// Its members.
-    pub members: Vec<MemberView>,
-}
-
-/// A member as it is shown.
-#[derive(Clone, Debug, Serialize)]
-pub struct MemberView {
-    /// Its name.
-    pub member: String,
-    /// What runs.
-    pub role: Option<&'static str>,
-    /// The last term that wrote into its log.
-    pub last_epoch: Option<u64>,
-    /// First offset of its log, bytes.
-    pub min_offset: Option<u64>,
-    /// End of its log, bytes.
-    pub max_offset: Option<u64>,
-    /// How far it is behind the longest log of the group, bytes.
-    pub lag: Option<u64>,
-    /// Whether it may be elected, or why not.
-    pub electable: Option<&'static str>,
-    /// Its failure zone.
-    pub zone: Option<String>,
-    /// Where its broker is.
-    pub address: Option<String>,
-    /// Since its report last changed before our eyes, seconds; none if there is no report.
-    pub age_seconds: Option<u64>,
+    Member {
+        /// As the Lease is named, where the report does not tell.
+        name: String,
+        report: Written<Report>,
+    },
 }
 
 /// Starts watching the Leases of `namespaces`; `*` stands for all. The returned futures run until they are dropped.
@@ -174,9 +141,9 @@ async fn follow(
                 (Some(fault), _) => groups.fault = Some(fault),
                 (None, Sight::All(items)) => {
                     groups.fault = None;
-                    groups.replace(place.as_deref(), &items, clock.tick());
+                    groups.replace(place.as_deref(), &items, clock);
                 }
-                (None, Sight::Changed(lease)) => groups.take(&lease, clock.tick()),
+                (None, Sight::Changed(lease)) => groups.take(&lease, clock),
                 (None, Sight::Gone(lease)) => {
                     groups.leases.remove(&key(&lease));
                 }
@@ -191,17 +158,17 @@ fn key(lease: &Lease) -> (String, String) {
 }
 
 impl Groups {
-    fn replace(&mut self, place: Option<&str>, items: &[Lease], now: Tick) {
+    fn replace(&mut self, place: Option<&str>, items: &[Lease], clock: Clock) {
         let listed: Vec<_> = items.iter().map(key).collect();
         self.leases.retain(|known, _| {
             place.is_some_and(|place| known.0 != place) || listed.contains(known)
         });
         for lease in items {
-            self.take(lease, now);
+            self.take(lease, clock);
         }
     }
 
-    fn take(&mut self, lease: &Lease, now: Tick) {
+    fn take(&mut self, lease: &Lease, clock: Clock) {
         let key = key(lease);
         let version = lease.metadata.resource_version.clone();
         let known = self.leases.get(&key);
@@ -209,80 +176,22 @@ impl Groups {
         if known.is_some_and(|seen| seen.version.is_some() && seen.version == version) {
             return;
         }
-        match read(lease, version, now) {
-            Some(seen) => self.leases.insert(key, seen),
+        let is_new = known.is_none();
+        match read(lease, version, clock.tick()) {
+            Some(mut seen) => {
+                seen.old = is_new.then(|| age(lease, clock.wall())).flatten();
+                self.leases.insert(key, seen)
+            }
             None => self.leases.remove(&key),
         };
     }
+}
 
-    /// All groups, with what is known of their members.
-    pub fn views(&self, now: Tick) -> Vec<GroupView> {
-        let groups = self.leases.iter().filter_map(|((namespace, name), seen)| {
-            let What::Group { record, holder } = &seen.what else {
-                return None;
-            };
-            Some(self.view(
-                namespace,
-                name,
-                seen,
-                record.as_deref(),
-                holder.as_deref(),
-                now,
-            ))
-        });
-        groups.collect()
-    }
-
-    fn view(
-        &self,
-        namespace: &str,
-        name: &str,
-        seen: &Seen,
-        record: Option<&GroupRecord>,
-        holder: Option<&str>,
-        now: Tick,
-    ) -> GroupView {
-        let mut members: BTreeMap<String, MemberView> = record
-            .iter()
-            .flat_map(|record| record.members.keys())
-            .map(|member| (member.to_string(), MemberView::unknown(member.to_string())))
-            .collect();
-        let reports = self
-            .leases
-            .iter()
-            .filter(|((place, _), seen)| place == namespace && seen.group == name);
-        for (_, seen) in reports {
-            if let What::Member(Some(report)) = &seen.what {
-                let view = MemberView::of(report, now.since(seen.at).as_secs());
-                members.insert(view.member.clone(), view);
-            }
-        }
-        let longest = members
-            .values()
-            .filter_map(|member| member.max_offset)
-            .max();
-        for member in members.values_mut() {
-            member.lag = longest
-                .zip(member.max_offset)
-                .map(|(longest, end)| longest.saturating_sub(end));
-        }
-        let lately =
-            |member: &MemberView| member.age_seconds.is_some_and(|age| age < SILENT_SECONDS);
-        let age_seconds = now.since(seen.at).as_secs();
-        let holds = holder.and_then(|holder| members.get(holder));
-        GroupView {
-            namespace: namespace.to_owned(),
-            cluster: seen.cluster.clone(),
-            broker: seen.broker.clone(),
-            holder: holder.map(str::to_owned),
-            epoch: record.map(|record| record.term.id.epoch.get()),
-            phase: record.map(|record| record.phase.as_str()),
-            master_present: holds.is_some_and(|m| m.role == Some("master") && lately(m)),
-            silent: age_seconds >= SILENT_SECONDS && !members.values().any(lately),
-            age_seconds,
-            members: members.into_values().collect(),
-        }
-    }
+/// By two machines' clocks: only a hint for people, until we see it change.
+fn age(lease: &Lease, now: Timestamp) -> Option<Duration> {
+    let written = lease.spec.as_ref()?.renew_time.as_ref()?.0;
+    let age = now.duration_since(written).max(SignedDuration::ZERO);
+    Duration::try_from(age).ok()
 }
 
 fn read(lease: &Lease, version: Option<String>, now: Tick) -> Option<Seen> {
@@ -295,12 +204,18 @@ fn read(lease: &Lease, version: Option<String>, now: Tick) -> Option<Seen> {
         "group" => {
             let spec = lease.spec.as_ref();
             let holder = spec.and_then(|spec| spec.holder_identity.clone());
+            // As the agents take it: what is not plainly "no" is "yes".
+            let paused = annotations.get(PAUSED).map(String::as_str);
             What::Group {
-                record: text(STATE).and_then(|text| serde_json::from_str(text).ok()),
+                record: written(annotations.get(STATE)),
                 holder: holder.filter(|holder| !holder.is_empty()),
+                paused: !matches!(paused, None | Some("" | "false")),
             }
         }
-        "member" => What::Member(text(REPORT).and_then(|text| serde_json::from_str(text).ok())),
+        "member" => What::Member {
+            name: lease.name_any(),
+            report: written(annotations.get(REPORT)),
+        },
         _ => return None,
     };
     let word = |key: &str| text(key).unwrap_or_default().to_owned();
@@ -310,38 +225,18 @@ fn read(lease: &Lease, version: Option<String>, now: Tick) -> Option<Seen> {
         broker: word(BROKER),
         what,
         at: now,
+        old: None,
         version,
     })
 }
 
-impl MemberView {
-    /// One of which there is no report.
-    const fn unknown(member: String) -> Self {
-        Self {
-            member,
-            role: None,
-            last_epoch: None,
-            min_offset: None,
-            max_offset: None,
-            lag: None,
-            electable: None,
-            zone: None,
-            address: None,
-            age_seconds: None,
-        }
+fn written<T: DeserializeOwned>(text: Option<&String>) -> Written<T> {
+    let text = text.filter(|text| !text.is_empty())?;
+    if text.len() > MAX_ANNOTATION {
+        return Some(Err(format!("it has more than {MAX_ANNOTATION} bytes")));
     }
-
-    fn of(report: &Report, age_seconds: u64) -> Self {
-        Self {
-            role: report.role.map(agent_core::report::Role::as_str),
-            last_epoch: Some(report.last_epoch.get()),
-            min_offset: report.log.map(|log| log.min.get()),
-            max_offset: report.log.map(|log| log.end.get()),
-            electable: Some(report.electable.as_str()),
-            zone: Some(report.zone.to_string()),
-            address: Some(report.addresses.broker.clone()),
-            age_seconds: Some(age_seconds),
-            ..Self::unknown(report.who.member.to_string())
-        }
-    }
+    Some(serde_json::from_str(text).map_err(|error| {
+        let why = error.to_string();
+        why.chars().take(MAX_WHY).collect()
+    }))
 }

@@ -91,7 +91,7 @@ impl Http {
             return answer::method_not_allowed("GET, HEAD");
         }
         let Some(place) = list else {
-            return self.status.answer(path);
+            return self.status.answer(path, request.uri().query());
         };
         let wish = match request.uri().query().map_or(Ok(None), wish) {
             Ok(wish) => wish,

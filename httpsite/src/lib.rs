@@ -16,7 +16,7 @@
 //! - [`http`] — the port for clients; [`admin`] — probes, metrics, the [`switch`]; [`status`], [`page`] — for people;
 //! - [`certificate`] — the TLS port's key pair, which may change; `validity` — until when it is good;
 //! - `hints` — tells when files may have changed;
-//! - [`groups`] — the brokers' groups, from the agents' Leases;
+//! - [`groups`] — the brokers' groups, from the agents' Leases; [`trouble`] — what is wrong with all of it;
 //! - [`kept`] — the last good lists on disk; [`event`] — Events; [`settings`], [`run`] — flags, and everything wired.
 
 pub mod admin;
@@ -36,12 +36,14 @@ pub mod metrics;
 pub mod name_server;
 pub mod page;
 pub mod probe;
+pub mod quantity;
 pub mod run;
 pub mod settings;
 pub mod site;
 pub mod source;
 pub mod status;
 pub mod switch;
+pub mod trouble;
 mod validity;
 
 /// This version.

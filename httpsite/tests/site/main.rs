@@ -4,6 +4,7 @@
     reason = "a helper of a test may panic like the test itself"
 )]
 
+mod browser;
 mod clients;
 mod files;
 mod ground;
@@ -11,3 +12,4 @@ mod kubernetes;
 mod malformed;
 mod near_valid;
 mod tls;
+mod page;
