@@ -29,7 +29,7 @@ use crate::http::{Http, LONGEST_WAIT};
 use crate::kept::Kept;
 use crate::list_name::ListName;
 use crate::metrics::Metrics;
-use crate::name_server::{HostNames, ServerSet, parse_servers};
+use crate::name_server::{ServerSet, parse_servers};
 use crate::probe::{Findings, probe};
 use crate::settings::{Args, DeskPlace, Settings};
 use crate::site::{Ear, Inputs, Site};
@@ -208,7 +208,7 @@ pub async fn serve_until(
             follow(
                 source,
                 voice,
-                settings.names,
+                &settings,
                 kube.as_ref(),
                 &mut resolver,
                 &mut tasks,
@@ -435,11 +435,12 @@ fn follow_desk(
 fn follow(
     source: &Source,
     voice: Voice,
-    names: HostNames,
+    settings: &Settings,
     kube: Option<&Kube>,
     resolver: &mut Option<TokioResolver>,
     tasks: &mut Tasks,
 ) -> anyhow::Result<()> {
+    let names = settings.names;
     match source.clone() {
         Source::Static(servers) => {
             voice.say(servers);
@@ -486,26 +487,32 @@ fn follow(
         }
         Source::Dns { name, port } => {
             let question = dns::Question::Addresses(name, port);
-            tasks.spawn("dns", dns::follow(resolved(resolver)?, question, voice));
+            tasks.spawn(
+                "dns",
+                dns::follow(resolved(resolver, &settings.dns_servers)?, question, voice),
+            );
             Ok(())
         }
         Source::Srv { name } => {
             let question = dns::Question::Services(name);
-            tasks.spawn("dns", dns::follow(resolved(resolver)?, question, voice));
+            tasks.spawn(
+                "dns",
+                dns::follow(resolved(resolver, &settings.dns_servers)?, question, voice),
+            );
             Ok(())
         }
     }
 }
 
 /// One resolver for all DNS sources: it keeps what it looked up.
-fn resolved(resolver: &mut Option<TokioResolver>) -> anyhow::Result<TokioResolver> {
+fn resolved(
+    resolver: &mut Option<TokioResolver>,
+    servers: &[SocketAddr],
+) -> anyhow::Result<TokioResolver> {
     if let Some(resolver) = resolver {
         return Ok(resolver.clone());
     }
-    let built = TokioResolver::builder_tokio()
-        .and_then(hickory_resolver::ResolverBuilder::build)
-        .context("read /etc/resolv.conf for the DNS sources")?;
-    Ok(resolver.insert(built).clone())
+    Ok(resolver.insert(dns::resolver(servers)?).clone())
 }
 
 fn switch(settings: &Settings, kube: Option<&Kube>) -> Option<Switch> {

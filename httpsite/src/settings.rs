@@ -19,6 +19,9 @@ use crate::name_server::HostNames;
 use crate::probe::Pace;
 use crate::source::{Object, Source};
 
+/// More DNS servers than anybody waits for.
+const MAX_DNS_SERVERS: usize = 8;
+
 /// More lists than anybody has units.
 const MAX_LISTS: usize = 64;
 
@@ -143,6 +146,15 @@ pub struct Args {
         default_value_t = 2
     )]
     pub probe_successes: u32,
+    /// A DNS server for the dns: and srv: sources, such as 10.0.0.10:53, again for more; without it those of
+    /// /etc/resolv.conf
+    #[arg(
+        long = "dns-server",
+        env = "ROCKETMQ_HTTPSITE_DNS_SERVER",
+        value_name = "IP:PORT",
+        value_delimiter = ','
+    )]
+    pub dns_servers: Vec<SocketAddr>,
     /// A folder where the last good lists are kept across restarts
     #[arg(long, env = "ROCKETMQ_HTTPSITE_KEEP_DIR", value_name = "PATH")]
     pub keep_dir: Option<PathBuf>,
@@ -237,6 +249,8 @@ pub struct Settings {
     pub rules: Rules,
     /// How name servers are probed; none: not at all.
     pub pace: Option<Pace>,
+    /// Who is asked for DNS names; none: those of `/etc/resolv.conf`.
+    pub dns_servers: Vec<SocketAddr>,
     /// Where lists are kept.
     pub keep_dir: Option<PathBuf>,
     /// Whose groups are shown.
@@ -273,6 +287,7 @@ impl Settings {
             probe_deadline_ms,
             probe_failures,
             probe_successes,
+            dns_servers,
             keep_dir,
             watch_namespaces,
             drain_delay_ms,
@@ -328,6 +343,10 @@ impl Settings {
                 && pace.successes > 0),
             "use --probe-period-ms from 100 to 600000 (0: none), --probe-deadline-ms from 1 to 60000, --probe-failures and --probe-successes from 1"
         );
+        ensure!(
+            dns_servers.len() <= MAX_DNS_SERVERS && dns_servers.iter().all(|s| s.port() != 0),
+            "use --dns-server at most {MAX_DNS_SERVERS} times, and with a port from 1"
+        );
         let needs_kube = matches!(desk, DeskPlace::ConfigMap(_))
             || !watch_namespaces.is_empty()
             || lists
@@ -357,6 +376,7 @@ impl Settings {
                 first_wait: Duration::from_millis(first_wait_ms),
             },
             pace,
+            dns_servers,
             keep_dir,
             watch_namespaces,
             drain_delay: Duration::from_millis(drain_delay_ms),

@@ -6,6 +6,8 @@
 
 mod browser;
 mod clients;
+mod dns;
+mod dns_server;
 mod files;
 mod ground;
 mod kubernetes;
