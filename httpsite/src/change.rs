@@ -137,9 +137,23 @@ impl Origin {
 
 /// An address on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Exit {
-    until: Tick,
-    held: bool,
+pub struct Exit {
+    /// So long it stays while it answers.
+    pub until: Tick,
+    /// Whether it was lost together with too many others.
+    pub held: bool,
+}
+
+/// Addresses on their way out.
+pub type Exits = BTreeMap<NameServer, Exit>;
+
+/// What a process that ended left on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Its last list.
+    pub list: List,
+    /// Who of it was on its way out; maybe since gone.
+    pub exits: Exits,
 }
 
 /// What the rules remember between two looks.
@@ -148,7 +162,7 @@ pub struct Change {
     rules: Rules,
     began: Tick,
     wanted: ServerSet,
-    leaving: BTreeMap<NameServer, Exit>,
+    leaving: Exits,
     last: Option<List>,
     from_disk: bool,
 }
@@ -169,20 +183,34 @@ pub struct Outcome {
 }
 
 impl Change {
-    /// Begins with what was kept on disk, if anything was.
-    pub fn new(rules: Rules, kept: Option<List>, now: Tick) -> Self {
-        let wanted = kept
-            .as_ref()
-            .map(|list| list.servers().clone())
-            .unwrap_or_default();
+    /// Begins with what was kept on disk, if anything was. Who was leaving leaves at its time, and no later than if it left
+    /// now: two replicas of which one was restarted go on saying the same.
+    pub fn new(rules: Rules, kept: Option<Memory>, now: Tick) -> Self {
+        let (list, mut exits) = match kept {
+            Some(Memory { list, exits }) => (Some(list), exits),
+            None => (None, Exits::new()),
+        };
+        let named = list.iter().flat_map(List::servers);
+        let wanted = named.filter(|server| !exits.contains_key(*server));
+        let wanted = wanted.cloned().collect();
+        exits.retain(|server, exit| {
+            let longest = now.plus(stay(&rules, exit.held));
+            exit.until = exit.until.min(longest);
+            exit.until > now && list.as_ref().is_some_and(|list| list.has(server))
+        });
         Self {
             rules,
             began: now,
             wanted,
-            leaving: BTreeMap::new(),
-            from_disk: kept.is_some(),
-            last: kept,
+            leaving: exits,
+            from_disk: list.is_some(),
+            last: list,
         }
+    }
+
+    /// Who is on its way out.
+    pub const fn exits(&self) -> &Exits {
+        &self.leaving
     }
 
     /// Applies the rules to what is seen now.
@@ -256,13 +284,8 @@ impl Change {
             return;
         }
         let held = named.is_empty() || (lost.len() >= 2 && named.len() <= 1);
-        let stay = if held {
-            self.rules.hold.max(self.rules.overlap)
-        } else {
-            self.rules.overlap
-        };
         for server in lost {
-            let until = now.plus(stay);
+            let until = now.plus(stay(&self.rules, held));
             if until > now {
                 self.leaving.insert(server, Exit { until, held });
             }
@@ -317,6 +340,14 @@ impl Change {
             Some(Exit { held: false, .. }) => Standing::Leaving,
             None => Standing::Wanted,
         }
+    }
+}
+
+fn stay(rules: &Rules, held: bool) -> Duration {
+    if held {
+        rules.hold.max(rules.overlap)
+    } else {
+        rules.overlap
     }
 }
 

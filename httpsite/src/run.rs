@@ -181,7 +181,7 @@ pub async fn serve_until(
     let kept = settings
         .keep_dir
         .clone()
-        .map(|folder| Kept::new(folder, settings.names));
+        .map(|folder| Kept::new(folder, settings.names, clock));
     if let Some(kept) = kept.clone() {
         tasks.spawn("kept lists", kept.run());
     }

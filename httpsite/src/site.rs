@@ -272,7 +272,7 @@ impl Line {
         if let (Some(kept), Some(list)) = (kept, &outcome.list)
             && !outcome.stale
         {
-            kept.write(&self.name, list);
+            kept.write(&self.name, list, self.change.exits());
         }
         self.account.send_replace(Account {
             origin: outcome.list.as_ref().map(|_| outcome.origin),

@@ -208,7 +208,10 @@ fn rule_8_the_override_is_exact_and_at_once() {
 
 #[test]
 fn rule_9_a_list_from_disk_is_used_until_the_sources_have_spoken() {
-    let kept = List::new(set(&[1, 2]));
+    let kept = List::new(set(&[1, 2])).map(|list| Memory {
+        list,
+        exits: Exits::new(),
+    });
     let mut change = Change::new(RULES, kept, at(0));
     let silent = Seen {
         words: vec![Word::default()],

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::ground::{ask, start};
+use tokio::time::{Duration, sleep, timeout};
+
+use crate::ground::{PATIENCE, ask, start};
 
 #[tokio::test]
 async fn a_file_is_followed_and_nonsense_in_it_changes_nothing() {
@@ -77,4 +79,78 @@ async fn the_kept_list_is_there_after_a_restart_without_its_source() {
         "{json}"
     );
     site.ended().await;
+}
+
+/// Fails when a restart during an overlap begins it anew, or ends it: two replicas would then say different things for long.
+#[tokio::test]
+async fn a_restart_goes_on_with_an_overlap() {
+    let folder = tempfile::tempdir().unwrap();
+    let (list, keep) = (folder.path().join("list"), folder.path().join("keep"));
+    fs::create_dir(&keep).unwrap();
+    let source = format!("nsaddr=file:{}", list.display());
+    let flags = ["--list", &source, "--keep-dir", keep.to_str().unwrap()];
+    let file = keep.join("nsaddr.list");
+    let leaves = async || {
+        let wait = async {
+            loop {
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                let line = text.lines().find(|line| line.starts_with("# leaves "));
+                if let Some(line) = line {
+                    return line.to_owned();
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the overlap is kept")
+    };
+    let both = "10.0.0.1:9876;10.0.0.2:9876";
+    fs::write(&list, both).unwrap();
+    let site = start(&flags).await;
+    site.until_line("nsaddr", both).await;
+    fs::write(&list, "10.0.0.1:9876").unwrap();
+    let before = leaves().await;
+    assert!(before.starts_with("# leaves 10.0.0.2:9876 "), "{before}");
+    site.ended().await;
+
+    // As if half of it had gone by meanwhile.
+    let until = before.split(' ').nth(3).unwrap();
+    let until: jiff::Timestamp = until.parse().unwrap();
+    let sooner = until - jiff::SignedDuration::from_secs(75);
+    let shorter = format!("# leaves 10.0.0.2:9876 {sooner}");
+    for (kept, listed, shown) in [
+        (shorter.as_str(), both, true),
+        // A clock that was wrong then.
+        ("# leaves 10.0.0.2:9876 2999-01-01T00:00:00Z", both, true),
+        (
+            "# leaves 10.0.0.2:9876 1999-01-01T00:00:00Z",
+            "10.0.0.1:9876",
+            false,
+        ),
+    ] {
+        fs::write(&file, format!("{both}\n{kept}\n")).unwrap();
+        let site = start(&flags).await;
+        let words = if shown {
+            "\"leaving\""
+        } else {
+            "\"origin\":\"sources\""
+        };
+        let wait = async {
+            loop {
+                let json = ask(site.clients, "GET /status.json HTTP/1.0\r\n\r\n").await;
+                if json.body.contains(words) {
+                    return;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("the sources spoke");
+        assert_eq!(site.line("nsaddr").await, listed, "{kept}");
+        site.ended().await;
+        let text = fs::read_to_string(&file).unwrap();
+        if kept == shorter {
+            let again: jiff::Timestamp = text.split_whitespace().nth(4).unwrap().parse().unwrap();
+            let moved = again.duration_since(sooner).abs();
+            assert!(moved < jiff::SignedDuration::from_secs(5), "{kept} {text}");
+        }
+    }
 }
