@@ -292,7 +292,7 @@ async fn whatever_is_wrong_is_seen_at_once() {
         "--probe-period-ms",
         "100",
         "--probe-deadline-ms",
-        "90",
+        "2000",
         "--overlap-seconds",
         "0",
     ]);
