@@ -8,5 +8,6 @@ pub mod lease;
 pub mod name_servers;
 pub mod report;
 pub mod route;
+pub mod stand_in;
 pub mod upstream;
 pub mod volume;

@@ -17,8 +17,8 @@ pub use change::{Change, ChangeKind, diff};
 pub use error::{ConfError, Problem};
 pub use file::{WriteError, write_atomically};
 pub use render::{
-    Gate, Generation, OWNED, Owned, Replication, Role, SHUT_GATE_MS, UNREACHABLE_HA_ADDRESS,
-    is_made_from, render,
+    Gate, Generation, NAME_SERVER_PERIOD_MS, OWNED, Owned, Replication, Role, SHUT_GATE_MS,
+    UNREACHABLE_HA_ADDRESS, is_made_from, render,
 };
 pub use report::{Note, Oddity, Overridden};
 

@@ -254,6 +254,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         broker_name: broker_name.to_owned(),
         status: status.subscribe(),
         list: name_servers.clone(),
+        clock,
     };
     tasks.spawn("name servers kept", kept.run());
     let broker = watch::Sender::new(BrokerSeen::default());

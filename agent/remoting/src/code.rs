@@ -30,6 +30,8 @@ pub mod request {
     pub const GET_ALL_CONSUMER_OFFSET: i32 = 43;
     /// Read how far delayed messages have been delivered.
     pub const GET_ALL_DELAY_OFFSET: i32 = 45;
+    /// Register a broker and its topics with a name server.
+    pub const REGISTER_BROKER: i32 = 103;
     /// Remove a broker's route from a name server.
     pub const UNREGISTER_BROKER: i32 = 104;
     /// The route of one topic.
@@ -42,6 +44,8 @@ pub mod request {
     pub const SEND_MESSAGE_V2: i32 = 310;
     /// Read a name server's configuration: no locks, so also the cheapest probe.
     pub const GET_NAMESRV_CONFIG: i32 = 319;
+    /// The version of the topics that a broker registered with a name server.
+    pub const QUERY_DATA_VERSION: i32 = 322;
     /// Read or set where a slave replicates from (5.x).
     pub const EXCHANGE_BROKER_HA_INFO: i32 = 906;
     /// How replication goes (5.x).

@@ -17,12 +17,13 @@ use std::path::Path;
 /// | `brokerIP2` | [`UNREACHABLE_HA_ADDRESS`]: nobody replicates but through the relay |
 /// | `haMasterAddress` | a slave's own relay; absent on a master |
 /// | `namesrvAddr` | the list the agent has; it must be there at the start, or the broker never looks again |
+/// | `updateNameServerAddrPeriod` | [`NAME_SERVER_PERIOD_MS`], all brokers: those before 5.3.1 ignore it |
 /// | `fetchNamesrvAddrByAddressServer`, `fetchNameSrvAddrByDnsLookup` | `false`: with them `namesrvAddr` means something else |
 /// | `brokerConfigPath` | 5.x: where the broker may write its own copy after a hot change, not over this file |
 /// | `syncMasterFlushOffsetWhenStartup` | `false`: 906 without a flush offset is an NPE otherwise (facts §2.4) |
 ///
 /// `haListenPort` stays the base's choice, and is written in any case, so that it does not depend on a default.
-pub const OWNED: [&str; 12] = [
+pub const OWNED: [&str; 13] = [
     "brokerRole",
     "brokerId",
     "inSyncReplicas",
@@ -31,6 +32,7 @@ pub const OWNED: [&str; 12] = [
     "brokerIP2",
     "haMasterAddress",
     "namesrvAddr",
+    "updateNameServerAddrPeriod",
     "fetchNamesrvAddrByAddressServer",
     "fetchNameSrvAddrByDnsLookup",
     "brokerConfigPath",
@@ -44,6 +46,12 @@ pub const SHUT_GATE_MS: i64 = 9_999_999_999_999;
 /// The `brokerIP2` of every broker: name servers hand it on, and a connect to it fails at once inside the kernel, so no
 /// broker finds another one's HA port by itself (seen on all four versions).
 pub const UNREACHABLE_HA_ADDRESS: &str = "255.255.255.255";
+
+/// How often a broker looks at its own `namesrvAddr` again, in ms; its default is 120 s, and 5.0.0 to 5.3.0 and 4.9 know
+/// no other (they ignore the key: seen on 4.9.7 and 5.1.4). With a plain list a look costs the comparison of a few texts;
+/// the HTTP look-up, where it would cost a request, has its own period and is switched off. The base does not decide: a
+/// long one would leave name servers without this broker, and 0 or less would keep the broker from starting.
+pub const NAME_SERVER_PERIOD_MS: u32 = 1_000;
 
 /// Which family of brokers will read the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +178,10 @@ fn write_owned(text: &mut String, base: &BaseConf, owned: &Owned<'_>) {
     set(HA_LISTEN_PORT, &base.ha_port(owned.generation).to_string());
     let servers: Vec<_> = owned.name_servers.iter().map(ToString::to_string).collect();
     set("namesrvAddr", &servers.join(";"));
+    set(
+        "updateNameServerAddrPeriod",
+        &NAME_SERVER_PERIOD_MS.to_string(),
+    );
     set("fetchNamesrvAddrByAddressServer", "false");
     if owned.generation == Generation::V5 {
         set("inSyncReplicas", &in_sync_replicas(owned.role).to_string());

@@ -21,6 +21,17 @@ impl Permission {
     /// Reading and writing.
     pub const READ_WRITE: Self = Self(6);
 
+    /// From its number, as in `brokerPermission`.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// May clients write?
     pub const fn may_write(self) -> bool {
         self.0 & 2 != 0
