@@ -13,5 +13,5 @@ mod ground;
 mod kubernetes;
 mod malformed;
 mod near_valid;
-mod tls;
 mod page;
+mod tls;

@@ -19,7 +19,8 @@ use playground::traffic::{
 };
 use playground::wait::until;
 use playground::{
-    ControlPlane, GroupSpec, Host, Member, NameServer, Network, Programs, Role, nameserver,
+    ControlPlane, GroupSpec, Host, HttpSite, Member, NameServer, Network, Programs, Role,
+    nameserver,
 };
 
 use crate::case::Case;
@@ -79,6 +80,8 @@ pub enum Lookup {
     List,
     /// From a page: [`Group::site`].
     Site,
+    /// From our own httpsite: [`Group::http_site`].
+    HttpSite,
 }
 
 impl Default for Shape {
@@ -115,6 +118,7 @@ pub struct Group<'a> {
     server: NameServer,
     names: NameServers,
     site: Option<Site>,
+    http_site: Option<HttpSite>,
     plane: Arc<ControlPlane>,
     namespace: &'static str,
     programs: Programs,
@@ -209,16 +213,23 @@ impl<'a> Group<'a> {
             addresses: vec![server.address()],
             group: name.clone(),
         };
-        let site = match shape.lookup {
+        let (mut site, mut http_site) = (None, None);
+        let url = match shape.lookup {
             Lookup::List => None,
-            Lookup::Site => Some(Site::start(&names.addresses).await?),
+            Lookup::Site => Some(site.insert(Site::start(&names.addresses).await?).url()),
+            Lookup::HttpSite => {
+                let file = ground.folder("lists-of-group")?.join("nsaddr");
+                let started = http_site.insert(ground.http_site("httpsite", &file).await?);
+                started.name(&names.addresses)?;
+                Some(started.url())
+            }
         };
         let indexes = 0..shape.members;
         let spec = GroupSpec {
             name: name.clone(),
             members: indexes.map(|index| format!("{name}-{index}")).collect(),
             name_servers: names.addresses.clone(),
-            name_server_site: site.as_ref().map(Site::url),
+            name_server_site: url,
             kube: plane.agents().clone(),
             namespace: namespace.to_owned(),
             key_file: ground.group_key(&of_group("key"))?,
@@ -239,6 +250,7 @@ impl<'a> Group<'a> {
             server,
             names,
             site,
+            http_site,
             plane,
             namespace,
             programs,
@@ -297,6 +309,15 @@ impl<'a> Group<'a> {
     pub fn site(&self) -> Result<&Site> {
         let site = self.site.as_ref();
         site.context("find the page with the name servers: this group has none")
+    }
+
+    /// The httpsite, of a group with [`Lookup::HttpSite`].
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn http_site(&self) -> Result<&HttpSite> {
+        let site = self.http_site.as_ref();
+        site.context("find the group's httpsite: it has none")
     }
 
     /// The network of a group with [`Place::Hosts`].

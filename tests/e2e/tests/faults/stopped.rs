@@ -35,9 +35,15 @@ async fn jvm_of_the_slave_frozen(case: &Case) -> Result<()> {
     let mut trial = Trial::begin(case, quick_to_judge()).await?;
     let master = trial.group().master().await?;
     let slave = trial.group().other(master);
+    let frozen = trial.group().member(slave).jvm_pid();
     trial.strike();
     trial.group().member(slave).freeze_jvm()?;
-    trial.group().says(slave, &["broker_hung"]).await?;
+    until("another process", LIMIT, async || {
+        let now = trial.group().member(slave).jvm_pid();
+        ensure!(now.is_some() && now != frozen, "{now:?}, was {frozen:?}");
+        Ok(())
+    })
+    .await?;
     let costs = trial.end().await?;
     ensure!(costs.reigns.len() == 1, "{:?}", costs.reigns);
     Ok(())

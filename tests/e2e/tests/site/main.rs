@@ -4,6 +4,7 @@ mod broken_page;
 mod clients;
 mod downgraded;
 mod go_client;
+mod name_server_new;
 mod name_servers_scaled;
 mod replicas;
 mod stock;
