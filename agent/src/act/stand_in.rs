@@ -148,6 +148,7 @@ struct Face {
     address: String,
     id: u64,
     ha_address: String,
+    acting_master: Option<bool>,
     permission: Permission,
 }
 
@@ -276,6 +277,7 @@ impl StandIn {
             address: face.address.clone(),
             broker_id: face.id,
             ha_address: face.ha_address.clone(),
+            acting_master: face.acting_master,
             topics,
         };
         // The last thing that is done before the request goes out.
@@ -322,7 +324,7 @@ impl StandIn {
             "it has not the role it was started in"
         } else if config.get("startAcceptSendRequestTimeStamp") != Some("0") {
             "its gate is shut"
-        } else if config.get("enableSlaveActingMaster") == Some("true") {
+        } else if face.acting_master == Some(true) {
             // Its name server expects a heartbeat of it, which is not ours to send.
             "it has enableSlaveActingMaster"
         } else {
@@ -358,6 +360,9 @@ impl Face {
             address: format!("{}:{}", text("brokerIP1")?, text("listenPort")?),
             id: config.broker_id().ok_or(StandInError::Unsaid("brokerId"))?,
             ha_address: format!("{}:{}", text("brokerIP2")?, text("haListenPort")?),
+            acting_master: config
+                .get("enableSlaveActingMaster")
+                .map(|value| value == "true"),
             permission: Permission::new(number("brokerPermission")?),
         })
     }
@@ -370,3 +375,6 @@ fn is_role(config: &BrokerConfig, id: u64, role: Role) -> bool {
         Role::Slave => slave && id != 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,9 @@ pub struct RegisterBroker {
     pub broker_id: u64,
     /// What slaves are told to replicate from.
     pub ha_address: String,
+    /// `enableSlaveActingMaster`; none for a 4.9 broker, which does not say. A 5.x name server takes the topics of a slave
+    /// without a master only from a broker that says it.
+    pub acting_master: Option<bool>,
     /// All topics: a 5.x name server refuses a first registration with a single one.
     pub topics: Topics,
 }
@@ -79,7 +82,11 @@ impl Call for RegisterBroker {
         let body =
             serde_json::to_string(&body).expect("numbers and texts under text keys are JSON");
         // No bodyCrc32: 0, its default, is not checked, and TCP has a checksum of its own.
-        Command::request(request::REGISTER_BROKER)
+        let mut request = Command::request(request::REGISTER_BROKER);
+        if let Some(acting_master) = self.acting_master {
+            request = request.with("enableActingMaster", acting_master);
+        }
+        request
             .with("clusterName", &self.cluster)
             .with("brokerName", &self.broker_name)
             .with("brokerAddr", &self.address)
@@ -151,6 +158,7 @@ mod tests {
             address: "10.0.0.1:10911".to_owned(),
             broker_id: 1,
             ha_address: "255.255.255.255:10912".to_owned(),
+            acting_master: Some(false),
             topics: Topics {
                 data_version: own.on_behalf(),
                 topics: BTreeMap::new(),
@@ -162,6 +170,7 @@ mod tests {
             r#"{"topicConfigSerializeWrapper":{"dataVersion":{"counter":7,"stateVersion":0,"timestamp":0},"topicConfigTable":{}},"filterServerList":[]}"#
         );
         assert_eq!(request.ext["brokerId"], "1");
+        assert_eq!(request.ext["enableActingMaster"], "false");
         assert!(own.on_behalf().is_on_behalf() && !own.is_on_behalf());
     }
 
