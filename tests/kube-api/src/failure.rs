@@ -119,6 +119,17 @@ impl Failure {
         }))
     }
 
+    /// The same for the result of a patch: what no object can be made of is the patch's fault, and a 422.
+    pub(crate) fn in_a_patch(self) -> Self {
+        if self.code != StatusCode::BAD_REQUEST {
+            return self;
+        }
+        let message = format!("Invalid value: {}", self.message);
+        let cause = json!([{"reason": "FieldValueInvalid", "message": message, "field": "patch"}]);
+        Self::unprocessable(format!(" \"\" is invalid: patch: {message}"))
+            .with_details(json!({"causes": cause}))
+    }
+
     /// What a real server answers when it did not think of a case: a 500 without a reason.
     pub(crate) fn unforeseen(why: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", why)

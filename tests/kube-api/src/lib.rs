@@ -2,7 +2,7 @@
 //! or too unsteady with a real server.
 //!
 //! [`KubeApi::start`] listens on loopback and hands out a kubeconfig; no authentication, no TLS. What it answers is held
-//! to a real kube-apiserver by a suite of named cases in `tests/conformance`, which runs against either.
+//! to a real kube-apiserver by a suite of named cases, package `conformance`, which runs against both.
 //!
 //! A request flows `server` → `route` → `resource` → `store`:
 //!

@@ -27,6 +27,36 @@ pub(crate) fn has_finalizers(object: &Value) -> bool {
     finalizers.is_some_and(|list| !list.is_empty())
 }
 
+/// The fields of ObjectMeta.
+const METADATA: &[&str] = &[
+    "name",
+    "generateName",
+    "namespace",
+    "selfLink",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+];
+
+/// The fields of LeaseSpec.
+const LEASE_SPEC: &[&str] = &[
+    "holderIdentity",
+    "leaseDurationSeconds",
+    "acquireTime",
+    "renewTime",
+    "leaseTransitions",
+    "strategy",
+    "preferredHolder",
+];
+
 /// Reads a body into the object it must be: right type line, an object for metadata, no nulls.
 pub(crate) fn decode(kind: &Kind, body: &[u8]) -> Result<Value, Failure> {
     let object: Value = serde_json::from_slice(body).map_err(|error| {
@@ -60,12 +90,19 @@ pub(crate) fn check_shape(kind: &Kind, mut object: Value) -> Result<Value, Failu
             "{got} in version \"{version}\" cannot be handled as a {name}"
         )));
     }
+    if kind.kind == "Lease" {
+        keep_known(fields, &["apiVersion", "kind", "metadata", "spec"]);
+        if let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut) {
+            keep_known(spec, LEASE_SPEC);
+        }
+    }
     let metadata = fields
         .entry("metadata")
         .or_insert_with(|| Value::Object(Map::new()));
-    if !metadata.is_object() {
+    let Value::Object(known) = &mut *metadata else {
         return Err(Failure::bad_request("metadata is no JSON object"));
-    }
+    };
+    keep_known(known, METADATA);
     for field in ["labels", "annotations"] {
         let texts = metadata[field].as_object();
         if texts.is_some_and(|texts| !texts.values().all(Value::is_string)) {
@@ -75,6 +112,11 @@ pub(crate) fn check_shape(kind: &Kind, mut object: Value) -> Result<Value, Failu
         }
     }
     Ok(object)
+}
+
+/// A real server leaves out fields that it does not know, with a warning in a header.
+fn keep_known(fields: &mut Map<String, Value>, known: &[&str]) {
+    fields.retain(|field, _| known.contains(&field.as_str()));
 }
 
 fn drop_nulls(value: &mut Value) {

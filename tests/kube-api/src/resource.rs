@@ -174,9 +174,18 @@ impl Resources {
             let old = store.get(&route.key(name)).cloned();
             let old = old.ok_or_else(|| Failure::not_found(kind, name))?;
             let patched = patch.apply(event::shown(kind, Value::clone(&old)))?;
-            let mut new = object::check_shape(kind, patched)?;
+            let mut new = object::check_shape(kind, patched).map_err(Failure::in_a_patch)?;
             object::place(&mut new, route.namespace_text(), Some(name))?;
+            if !["", meta(&old, "uid")].contains(&meta(&new, "uid")) {
+                let why = format!(
+                    "Invalid value: \"{}\": field is immutable",
+                    meta(&new, "uid")
+                );
+                let reason = "FieldValueInvalid";
+                return Err(Failure::invalid(kind, name, "metadata.uid", reason, &why));
+            }
             replace(store, route, query, &old, event::stored(kind, new))
+                .map_err(Failure::in_a_patch)
         })
     }
 

@@ -58,7 +58,14 @@ pub(crate) fn validate(kind: &Kind, object: &mut Value) -> Result<(), Failure> {
             Some(_) => Err(Failure::bad_request("Lease spec is no JSON object")),
             None => Ok(()),
         },
-        "Event" => micro_time(object, "eventTime"),
+        "Event" => {
+            let about = object["involvedObject"]["namespace"].as_str();
+            if about.is_some_and(|namespace| namespace != meta(object, "namespace")) {
+                let why = "Invalid value: does not match event.namespace";
+                return Err(invalid("involvedObject.namespace", why));
+            }
+            micro_time(object, "eventTime")
+        }
         _ => Ok(()),
     }
 }

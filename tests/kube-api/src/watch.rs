@@ -37,6 +37,8 @@ pub(crate) struct Watch {
     selector: Selector,
     /// Every change up to this version was looked at.
     cursor: u64,
+    /// An object of this kind was written since the beginning. A real server has nothing to bookmark before.
+    moved: bool,
     /// Events to be sent, as lines.
     ready: VecDeque<Bytes>,
     /// After an ERROR event there is nothing more to say.
@@ -89,6 +91,7 @@ impl Watch {
             route,
             selector,
             cursor: version,
+            moved: false,
             ready: VecDeque::new(),
             over: false,
             end: Box::pin(sleep(timeout)),
@@ -146,6 +149,7 @@ impl Watch {
             }
             match self.wake().await {
                 Wake::Changed => {}
+                Wake::Bookmark if !self.moved => {}
                 Wake::Bookmark => return Some(self.bookmark(json!({}))),
                 Wake::End => return None,
             }
@@ -175,6 +179,8 @@ impl Watch {
         } else {
             last.version
         };
+        let collection = self.route.kind.collection;
+        self.moved |= changes.iter().any(|c| c.key.collection == collection);
         for change in &changes {
             if let Some(line) = self.event(change) {
                 self.ready.push_back(line);

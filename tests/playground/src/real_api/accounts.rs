@@ -66,8 +66,16 @@ impl RealApi {
         let token = self
             .token(namespace, account, Duration::from_secs(24 * 3600))
             .await?;
-        let file = format!("{namespace}.{account}.token");
-        self.write(&file, &token)?;
+        self.access_with(&format!("{namespace}.{account}"), &token)
+    }
+
+    /// How whoever has this token reaches it, written into a file that is called after `name`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn access_with(&self, name: &str, token: &str) -> Result<AccessArgs> {
+        let file = format!("{name}.token");
+        self.write(&file, token)?;
         Ok(AccessArgs {
             kube_token_file: Some(self.folder.join(file)),
             ..self.admin.clone()

@@ -13,7 +13,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::server::{Bench, refused};
+use crate::bench::{Bench, refused};
 
 fn typed<T: DeserializeOwned>(object: Value) -> T {
     serde_json::from_value(object).unwrap()
@@ -237,4 +237,158 @@ pub(crate) async fn a_namespace_can_be_made(bench: Bench) {
     let namespaces: Api<Namespace> = Api::all(bench.client);
     let read = namespaces.get(&bench.namespace).await.unwrap();
     assert_eq!(read.status.unwrap().phase.as_deref(), Some("Active"));
+}
+
+/// As the agents tell of a fail-over: about a Lease, in the old face, without an eventTime.
+pub(crate) async fn an_event_about_a_lease_can_be_told(bench: Bench) {
+    let events: Api<core::v1::Event> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    let told = |namespace: &str, name: &str| -> core::v1::Event {
+        typed(json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": name},
+            "involvedObject": {
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": "rmq-a", "namespace": namespace,
+            },
+            "reason": "Promoted", "type": "Warning", "message": "m".repeat(2000), "count": 1,
+            "source": {"component": "rocketmq-ha", "host": "a-0"},
+            "firstTimestamp": "2026-01-02T03:04:05Z", "lastTimestamp": "2026-01-02T03:04:05Z",
+        }))
+    };
+    let params = PostParams::default();
+    let made = events.create(&params, &told(&bench.namespace, "e.1")).await;
+    assert_eq!(made.unwrap().message.unwrap().len(), 2000);
+    // Of replicas that tell the same under one name, the first is heard.
+    let again = events.create(&params, &told(&bench.namespace, "e.1")).await;
+    refused(again, 409, "AlreadyExists");
+    // It lives where its object does.
+    let elsewhere = events.create(&params, &told("default", "e.2")).await;
+    refused(elsewhere, 422, "Invalid");
+    let about = |name: &str| {
+        ListParams::default().fields(&format!(
+            "involvedObject.kind=Lease,involvedObject.name={name}"
+        ))
+    };
+    let found = events.list(&about("rmq-a")).await.unwrap();
+    assert_eq!(found.items.len(), 1);
+    assert!(events.list(&about("rmq-b")).await.unwrap().items.is_empty());
+}
+
+/// As an agent writes its role: metadata alone, null to take it off.
+pub(crate) async fn a_role_label_comes_and_goes(bench: Bench) {
+    let pods: Api<Pod> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    pods.create(&PostParams::default(), &pod("p", None))
+        .await
+        .unwrap();
+    let label = async |name: &str, role: Option<&str>| {
+        let patch = Patch::Merge(json!({"metadata": {"labels": {"role": role}}}));
+        let params = PatchParams::default();
+        pods.patch_metadata(name, &params, &patch).await
+    };
+    let labelled = label("p", Some("master")).await.unwrap();
+    assert_eq!(labelled.metadata.labels.unwrap()["role"], "master");
+    let bare = label("p", None).await.unwrap();
+    assert!(!bare.metadata.labels.unwrap().contains_key("role"));
+    refused(label("none", Some("slave")).await, 404, "NotFound");
+    refused(label("p", Some("not ok")).await, 422, "Invalid");
+}
+
+/// The proof of a death: the kubelet's word about a container, and then the end of the pod.
+pub(crate) async fn the_end_of_a_container_and_of_its_pod_are_told(bench: Bench) {
+    let pods: Api<Pod> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    let made = pods
+        .create(&PostParams::default(), &pod("p", Some("n1")))
+        .await
+        .unwrap();
+    let params = WatchParams::default()
+        .labels("app=broker")
+        .timeout(30)
+        .disable_bookmarks();
+    let from = made.metadata.resource_version.clone().unwrap();
+    let mut events = pin!(pods.watch(&params, &from).await.unwrap());
+    let state = json!({"terminated": {
+        "exitCode": 137, "reason": "OOMKilled", "message": "rocketmq-ha word",
+        "startedAt": "2026-01-02T03:04:05Z", "finishedAt": "2026-01-02T03:04:06Z",
+    }});
+    let status = json!({"status": {"phase": "Running", "containerStatuses": [{
+        "name": "c", "image": "i", "imageID": "i", "ready": false, "restartCount": 0, "state": state,
+    }]}});
+    pods.patch_status("p", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+    let Some(WatchEvent::Modified(told)) = events.try_next().await.unwrap() else {
+        panic!("wanted the kubelet's word");
+    };
+    let statuses = told.status.unwrap().container_statuses.unwrap();
+    let end = statuses[0].state.clone().unwrap().terminated.unwrap();
+    assert_eq!(end.message.as_deref(), Some("rocketmq-ha word"));
+    assert_eq!(end.reason.as_deref(), Some("OOMKilled"));
+
+    pods.delete("p", &DeleteParams::default()).await.unwrap();
+    let Some(WatchEvent::Modified(marked)) = events.try_next().await.unwrap() else {
+        panic!("wanted the mark");
+    };
+    assert!(marked.metadata.deletion_timestamp.is_some());
+    let now = DeleteParams::default().grace_period(0);
+    pods.delete("p", &now).await.unwrap();
+    let mut last = events.try_next().await.unwrap();
+    // The shorter grace may be told before the end.
+    if matches!(last, Some(WatchEvent::Modified(_))) {
+        last = events.try_next().await.unwrap();
+    }
+    let Some(WatchEvent::Deleted(gone)) = last else {
+        panic!("wanted the end, got {last:?}");
+    };
+    assert_eq!(gone.metadata.uid, made.metadata.uid);
+    assert!(gone.status.unwrap().container_statuses.is_some());
+}
+
+/// As httpsite follows its sources: one ConfigMap by name, the slices of a Service by label.
+pub(crate) async fn sources_are_followed_by_name_and_by_label(bench: Bench) {
+    let maps: Api<ConfigMap> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    let params = PostParams::default();
+    let by_name = "metadata.name=m";
+    let list = maps
+        .list(&ListParams::default().fields(by_name))
+        .await
+        .unwrap();
+    assert!(list.items.is_empty());
+    let from = list.metadata.resource_version.unwrap();
+    maps.create(&params, &config_map("other", "1"))
+        .await
+        .unwrap();
+    maps.create(&params, &config_map("m", "1")).await.unwrap();
+    let watch = WatchParams::default()
+        .fields(by_name)
+        .timeout(30)
+        .disable_bookmarks();
+    let mut events = pin!(maps.watch(&watch, &from).await.unwrap());
+    let Some(WatchEvent::Added(map)) = events.try_next().await.unwrap() else {
+        panic!("wanted the ConfigMap");
+    };
+    assert_eq!(map.metadata.name.as_deref(), Some("m"));
+    // The operator's order is an annotation; other parts stay.
+    let order = json!({"metadata": {"annotations": {"example.org/downgrade.a": "ann: dark"}}});
+    maps.patch("m", &PatchParams::default(), &Patch::Merge(order))
+        .await
+        .unwrap();
+    let Some(WatchEvent::Modified(map)) = events.try_next().await.unwrap() else {
+        panic!("wanted the order");
+    };
+    assert_eq!(map.data.unwrap()["k"], "1");
+
+    let slices: Api<EndpointSlice> = Api::namespaced(bench.client.clone(), &bench.namespace);
+    let slice = |name: &str, service: &str| {
+        typed(json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": name, "labels": {"kubernetes.io/service-name": service}}, "addressType": "IPv4",
+            "endpoints": [{"addresses": ["192.0.2.1"], "conditions": {"ready": true, "serving": true, "terminating": false}}],
+            "ports": [{"name": "ns", "port": 9876, "protocol": "TCP"}],
+        }))
+    };
+    slices.create(&params, &slice("a", "ns")).await.unwrap();
+    slices.create(&params, &slice("b", "other")).await.unwrap();
+    let of_service = ListParams::default().labels("kubernetes.io/service-name=ns");
+    let found = slices.list(&of_service).await.unwrap();
+    assert_eq!(found.items.len(), 1);
+    let endpoint = &found.items[0].endpoints[0];
+    assert_eq!(endpoint.conditions.as_ref().unwrap().ready, Some(true));
 }

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
 
-use crate::server::{Bench, make_namespace, refused, version};
+use crate::bench::{Bench, make_namespace, refused, version};
 
 pub(crate) async fn delete_collection_takes_only_what_is_selected(bench: Bench) {
     bench.create_lease("a", json!({"of": "x"})).await;
@@ -100,4 +100,52 @@ pub(crate) async fn versions_are_one_sequence(bench: Bench) {
     let list = bench.leases().list(&ListParams::default()).await.unwrap();
     let of_list: u64 = list.metadata.resource_version.unwrap().parse().unwrap();
     assert!(of_list >= version(&second));
+}
+
+/// A server may give all at once; one that gives a part says where to go on.
+pub(crate) async fn a_limited_list_can_be_read_to_its_end(bench: Bench) {
+    for name in ["a", "b", "c", "d", "e"] {
+        bench.create_lease(name, json!({})).await;
+    }
+    let mut params = ListParams::default().limit(2);
+    let mut all = Vec::new();
+    loop {
+        let page = bench.leases().list(&params).await.unwrap();
+        all.extend(page.items.into_iter().filter_map(|l| l.metadata.name));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
+        }
+    }
+    assert_eq!(all, ["a", "b", "c", "d", "e"]);
+}
+
+/// A list is of one moment: what is written after its version is told by a watch from it, and nothing else.
+pub(crate) async fn a_list_may_be_any_version_that_was(bench: Bench) {
+    let made = bench.create_lease("a", json!({})).await;
+    for from in ["", "0", &version(&made).to_string()] {
+        let path = bench.lease_path(&format!("?resourceVersion={from}"));
+        let list = bench.raw("GET", &path, "", Vec::new()).await.unwrap();
+        let read: u64 = list["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        if from != "0" {
+            assert!(read >= version(&made), "{from}: {read}");
+            assert_eq!(list["items"].as_array().unwrap().len(), 1, "{from}");
+        }
+    }
+    let future = bench.lease_path("?resourceVersion=1000000000");
+    let refused_list = bench.raw("GET", &future, "", Vec::new()).await;
+    refused(refused_list, 504, "Timeout");
+}
+
+pub(crate) async fn an_empty_list_is_a_list(bench: Bench) {
+    let path = bench.lease_path("");
+    let list = bench.raw("GET", &path, "", Vec::new()).await.unwrap();
+    assert_eq!(list["kind"], "LeaseList");
+    assert_eq!(list["items"], json!([]));
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap();
+    assert!(version.parse::<u64>().unwrap() > 0);
 }

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
-use crate::server::{Bench, lease, refused, version};
+use crate::bench::{Bench, lease, refused, version};
 
 const JSON: &str = "application/json";
 
@@ -405,4 +405,120 @@ pub(crate) async fn dry_run_writes_nothing(bench: Bench) {
     assert_eq!(holder(&answer), "b-0");
     let read = bench.leases().get("l").await.unwrap();
     assert_eq!((holder(&read), version(&read)), ("a-0", version(&made)));
+}
+
+/// What the server alone decides, a client cannot set.
+pub(crate) async fn create_ignores_what_only_the_server_writes(bench: Bench) {
+    let mut new = lease("l", json!({}));
+    new.metadata.uid = Some("00000000-0000-4000-8000-000000000000".to_owned());
+    new.metadata.generation = Some(7);
+    new.metadata.creation_timestamp = serde_json::from_value(json!("2020-01-01T00:00:00Z")).ok();
+    let made = bench
+        .leases()
+        .create(&PostParams::default(), &new)
+        .await
+        .unwrap();
+    assert_ne!(made.metadata.uid, new.metadata.uid);
+    assert_ne!(
+        made.metadata.creation_timestamp,
+        new.metadata.creation_timestamp
+    );
+}
+
+/// A holder writes back all that it read, what others put there included.
+pub(crate) async fn replace_keeps_what_it_sends_back(bench: Bench) {
+    bench.create_lease("l", json!({"a": "b"})).await;
+    let annotations = json!({"metadata": {"annotations": {"example.org/wish": "x"}}});
+    let read = patch(&bench, "l", &annotations).await.unwrap();
+    let won = replace(&bench, &with_holder(read.clone(), "b-0"))
+        .await
+        .unwrap();
+    assert_eq!(won.metadata.annotations, read.metadata.annotations);
+    assert_eq!(won.metadata.labels, read.metadata.labels);
+    let mut bare = with_holder(won, "c-0");
+    bare.metadata.annotations = None;
+    let won = replace(&bench, &bare).await.unwrap();
+    assert!(won.metadata.annotations.unwrap_or_default().is_empty());
+}
+
+/// A released Lease has no holder; both ways of writing that are one.
+pub(crate) async fn replace_can_release(bench: Bench) {
+    let mut made = bench.create_lease("l", json!({})).await;
+    made.spec.as_mut().unwrap().holder_identity = None;
+    let released = replace(&bench, &made).await.unwrap();
+    assert_eq!(holder(&released), "");
+    assert!(released.spec.unwrap().holder_identity.is_none());
+}
+
+pub(crate) async fn merge_patch_that_changes_nothing_writes_nothing(bench: Bench) {
+    let made = bench.create_lease("l", json!({"a": "b"})).await;
+    for nothing in [
+        json!({}),
+        json!({"metadata": {"labels": {"a": "b", "absent": null}}}),
+        json!({"spec": {"holderIdentity": "a-0"}}),
+    ] {
+        let same = patch(&bench, "l", &nothing).await.unwrap();
+        assert_eq!(version(&same), version(&made), "{nothing}");
+    }
+}
+
+pub(crate) async fn merge_patch_with_another_uid_is_invalid(bench: Bench) {
+    bench.create_lease("l", json!({})).await;
+    let change = json!({
+        "metadata": {"uid": "00000000-0000-4000-8000-000000000000"}, "spec": {"holderIdentity": "b-0"},
+    });
+    // Not a conflict, as it is in a PUT: a patch that carries a uid is refused for good.
+    refused(patch(&bench, "l", &change).await, 422, "Invalid");
+    assert_eq!(holder(&bench.leases().get("l").await.unwrap()), "a-0");
+}
+
+pub(crate) async fn merge_patch_to_a_bad_value_is_invalid(bench: Bench) {
+    bench.create_lease("l", json!({})).await;
+    let change = json!({"spec": {"leaseDurationSeconds": 0}});
+    refused(patch(&bench, "l", &change).await, 422, "Invalid");
+    let change = json!({"spec": {"renewTime": "2026-01-02T03:04:05Z"}});
+    // In a PUT it is a 400: here the patch is what is wrong.
+    refused(patch(&bench, "l", &change).await, 422, "Invalid");
+}
+
+/// How the commands edit a Lease: only its metadata comes back.
+pub(crate) async fn metadata_alone_can_be_patched(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    let at = |version: u64| {
+        Patch::Merge(json!({
+            "metadata": {"resourceVersion": version.to_string(), "annotations": {"example.org/wish": "x"}},
+        }))
+    };
+    let params = PatchParams::default();
+    let patched = bench
+        .leases()
+        .patch_metadata("l", &params, &at(version(&made)))
+        .await
+        .unwrap();
+    assert_eq!(
+        patched.metadata.annotations.unwrap()["example.org/wish"],
+        "x"
+    );
+    let stale = bench
+        .leases()
+        .patch_metadata("l", &params, &at(version(&made)))
+        .await;
+    refused(stale, 409, "Conflict");
+    assert_eq!(holder(&bench.leases().get("l").await.unwrap()), "a-0");
+}
+
+pub(crate) async fn a_deleted_name_can_be_taken_again(bench: Bench) {
+    let first = bench.create_lease("l", json!({})).await;
+    let params = DeleteParams::default();
+    bench.leases().delete("l", &params).await.unwrap();
+    refused(bench.leases().delete("l", &params).await, 404, "NotFound");
+    let second = bench.create_lease("l", json!({})).await;
+    assert_ne!(second.metadata.uid, first.metadata.uid);
+    assert!(version(&second) > version(&first));
+    // Whoever decided on the first one cannot write the second.
+    refused(
+        replace(&bench, &with_holder(first, "b-0")).await,
+        409,
+        "Conflict",
+    );
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{DeleteParams, Patch, PatchParams, WatchEvent, WatchParams};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::server::{Bench, make_namespace, refused, version};
+use crate::bench::{Bench, make_namespace, refused, version};
 
 /// How long an event may take to arrive; on a busy machine with a real server it may be seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -140,8 +141,9 @@ pub(crate) async fn watch_ends_at_its_timeout(bench: Bench) {
 
 pub(crate) async fn watch_gets_a_bookmark_before_its_end(bench: Bench) {
     let made = bench.create_lease("l", json!({})).await;
-    let params = WatchParams::default().timeout(4);
+    let params = WatchParams::default().timeout(4).labels("none=such");
     let mut events: Events = Box::pin(bench.leases().watch(&params, &at(&made)).await.unwrap());
+    bench.create_lease("other", json!({})).await;
     let (what, _, version_then) = next(&mut events).await.unwrap();
     assert_eq!(what, "BOOKMARK");
     assert!(version_then >= version(&made));
@@ -214,4 +216,88 @@ pub(crate) async fn the_runtime_watcher_follows_a_lease(bench: Bench) {
 
 pub(crate) async fn the_runtime_watcher_can_stream_its_list(bench: Bench) {
     follow(bench, watcher::Config::default().streaming_lists()).await;
+}
+
+/// Two changes of one object between two looks are two events, and what is told is the object as it was then.
+pub(crate) async fn watch_tells_each_state(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    for n in ["1", "2", "3"] {
+        relabel(&bench, "l", json!({"n": n})).await;
+    }
+    delete(&bench, "l").await;
+    let params = WatchParams::default().timeout(20).disable_bookmarks();
+    let mut events = Box::pin(bench.leases().watch(&params, &at(&made)).await.unwrap());
+    let mut told = Vec::new();
+    while told.len() < 4 {
+        let event = timeout(PATIENCE, events.try_next()).await.unwrap().unwrap();
+        let (what, lease) = match event.unwrap() {
+            WatchEvent::Modified(lease) => ("MODIFIED", lease),
+            WatchEvent::Deleted(lease) => ("DELETED", lease),
+            other => panic!("{other:?}"),
+        };
+        let label = lease.metadata.labels.unwrap_or_default()["n"].clone();
+        told.push(format!("{what} {label}"));
+    }
+    assert_eq!(
+        told,
+        ["MODIFIED 1", "MODIFIED 2", "MODIFIED 3", "DELETED 3"]
+    );
+}
+
+/// How an agent starts: a list, and a watch from the list's version misses nothing and repeats nothing.
+pub(crate) async fn watch_goes_on_from_a_list(bench: Bench) {
+    bench.create_lease("old", json!({"of": "g"})).await;
+    let selected = ListParams::default().labels("of=g");
+    let list = bench.leases().list(&selected).await.unwrap();
+    let from = list.metadata.resource_version.unwrap();
+    let made = bench.create_lease("new", json!({"of": "g"})).await;
+    bench.create_lease("other", json!({"of": "h"})).await;
+    let params = WatchParams::default().labels("of=g");
+    let mut events = watch(&bench, params, &from).await;
+    assert_eq!(next(&mut events).await, event("ADDED", &made));
+    let changed = relabel(&bench, "old", json!({"a": "b"})).await;
+    assert_eq!(next(&mut events).await, event("MODIFIED", &changed));
+}
+
+/// Bookmarks come to those who asked for them only.
+pub(crate) async fn watch_without_bookmarks_gets_none(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    let params = WatchParams::default().timeout(4).disable_bookmarks();
+    let mut events: Events = Box::pin(bench.leases().watch(&params, &at(&made)).await.unwrap());
+    assert_eq!(next(&mut events).await, None);
+}
+
+/// The version of a bookmark is one to go on from: what was told before it is not told again.
+pub(crate) async fn watch_goes_on_from_a_bookmark(bench: Bench) {
+    let made = bench.create_lease("l", json!({})).await;
+    let params = WatchParams::default().timeout(4).fields("metadata.name=l");
+    let mut events: Events = Box::pin(bench.leases().watch(&params, &at(&made)).await.unwrap());
+    // Selected or not: any Lease that is written moves the version on.
+    let other = bench.create_lease("other", json!({})).await;
+    let (what, _, mark) = next(&mut events).await.unwrap();
+    assert_eq!(what, "BOOKMARK");
+    assert!(mark >= version(&other));
+    let changed = relabel(&bench, "l", json!({"a": "b"})).await;
+    let mut events = watch(&bench, WatchParams::default(), &mark.to_string()).await;
+    assert_eq!(next(&mut events).await, event("MODIFIED", &changed));
+}
+
+/// A bookmark says how far a watch has come. One that has not moved since its beginning, because no object of its kind was
+/// written in the whole cluster, gets none: silence is no proof of a broken watch.
+pub(crate) async fn watch_of_a_quiet_kind_gets_no_bookmark(bench: Bench) {
+    let nodes: Api<Node> = Api::all(bench.client.clone());
+    let list = nodes.list(&ListParams::default()).await.unwrap();
+    let from = list.metadata.resource_version.unwrap();
+    bench.create_lease("of-another-kind", json!({})).await;
+    let params = WatchParams::default().timeout(4);
+    let mut events = Box::pin(nodes.watch(&params, &from).await.unwrap());
+    let told = timeout(PATIENCE, events.try_next()).await.unwrap().unwrap();
+    assert!(told.is_none(), "{told:?}");
+}
+
+pub(crate) async fn watch_of_an_absent_namespace_waits_for_it(bench: Bench) {
+    let nowhere: Api<Lease> = Api::namespaced(bench.client.clone(), "there-is-no-such-namespace");
+    let params = WatchParams::default().timeout(1).disable_bookmarks();
+    let mut events: Events = Box::pin(nowhere.watch(&params, "0").await.unwrap());
+    assert_eq!(next(&mut events).await, None);
 }

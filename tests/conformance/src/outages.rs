@@ -1,0 +1,48 @@
+//! What a server says after it lost its memory. These cases run alone.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::bench::{Bench, version};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Not as an answer's status: the answer is a 200 with one ERROR event, and its end.
+pub(crate) async fn a_forgotten_version_is_a_410_inside_the_stream(mut bench: Bench) {
+    let old = bench.create_lease("old", json!({})).await;
+    bench.create_lease("new", json!({})).await;
+    bench.forget_history().await;
+    let params = WatchParams::default().timeout(20);
+    let from = version(&old).to_string();
+    let mut events = pin!(bench.leases().watch(&params, &from).await.unwrap());
+    let first = timeout(PATIENCE, events.try_next()).await.unwrap().unwrap();
+    let Some(WatchEvent::Error(status)) = first else {
+        panic!("wanted an ERROR event, got {first:?}");
+    };
+    assert_eq!((status.code, status.reason.as_str()), (410, "Expired"));
+    let end = timeout(PATIENCE, events.try_next()).await.unwrap();
+    assert!(matches!(end, Ok(None)), "{end:?}");
+    // The remedy: a list, and a watch from its version.
+    let list = bench.leases().list(&ListParams::default()).await.unwrap();
+    assert_eq!(list.items.len(), 2);
+    let from = list.metadata.resource_version.unwrap();
+    let mut events = pin!(bench.leases().watch(&params, &from).await.unwrap());
+    let newest = bench.create_lease("newest", json!({})).await;
+    match timeout(PATIENCE, events.try_next()).await.unwrap().unwrap() {
+        Some(WatchEvent::Added(lease)) => assert_eq!(lease.metadata.name, newest.metadata.name),
+        other => panic!("wanted the new Lease, got {other:?}"),
+    }
+}
+
+/// A change that is known to be older than all that is forgotten: the list still has everything.
+pub(crate) async fn what_was_written_is_there_after_it(mut bench: Bench) {
+    let made = bench.create_lease("l", json!({"a": "b"})).await;
+    bench.forget_history().await;
+    let read = bench.leases().get("l").await.unwrap();
+    assert_eq!(read, made);
+}
