@@ -275,16 +275,18 @@ async fn a_refusal_waits_for_the_answers_before_it() {
 }
 
 #[tokio::test]
-async fn a_refusal_survives_what_the_client_still_sends() {
+async fn a_refused_client_may_finish_sending() {
     let server = start(Limits::default()).await;
-    for _ in 0..20 {
-        let mut client = connect(&server).await;
-        let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(64 << 10));
-        client.write_all(long.as_bytes()).await.unwrap();
-        let mut got = Vec::new();
-        let read = timeout(PATIENCE, client.read_to_end(&mut got)).await;
-        assert!(read.unwrap().is_ok(), "reset");
-        assert!(got.starts_with(b"HTTP/1.1 431 "));
+    let mut client = connect(&server).await;
+    let part = vec![b'x'; 16 << 10];
+    client.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+    client.write_all(&part).await.unwrap();
+    let got = to_end(&mut client).await;
+    assert!(got.starts_with("HTTP/1.1 431 "), "{got:?}");
+    // A reset comes with the first of these, and shows with the next.
+    for _ in 0..4 {
+        client.write_all(&part).await.expect("no reset");
+        tokio::task::yield_now().await;
     }
 }
 
