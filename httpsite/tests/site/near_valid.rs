@@ -167,7 +167,7 @@ fn requests() -> impl Strategy<Value = Request> {
             // Twice the same length is a mistake of its own.
             let length = |header: &&str| header.starts_with("Content-Length");
             while headers.iter().filter(|header| length(header)).count() > 1 {
-                let at = headers.iter().position(|header| length(&header)).unwrap();
+                let at = headers.iter().position(length).unwrap();
                 headers.remove(at);
             }
             Request {

@@ -81,7 +81,7 @@ impl Ground {
                 Some(Server::Real(Arc::new(RwLock::new(api))))
             }
             Found::NoGo(reason) => {
-                eprintln!("SKIPPED real::*: {reason}");
+                timeline.say("SKIPPED real::*", reason);
                 None
             }
         };

@@ -18,9 +18,6 @@ const STORY_LIMIT: Duration = Duration::from_secs(400);
 /// Lines shown of each process of a failed story.
 const LAST_WORDS: usize = 25;
 
-/// Brokers are heavy and the stories measure time: one at a time, however many threads the test runner has.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
 /// A story under way.
 #[derive(Debug)]
 pub struct Case {
@@ -92,7 +89,6 @@ pub fn play_for<S>(name: &str, version: Version, limit: Duration, story: S)
 where
     S: AsyncFnOnce(&Case) -> Result<()>,
 {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use playground::traffic::{
 };
 use playground::wait::until;
 use playground::{
-    ControlPlane, GroupSpec, Host, HttpSite, Member, NameServer, Network, Programs, Role,
+    ApiKind, ControlPlane, GroupSpec, Host, HttpSite, Member, NameServer, Network, Programs, Role,
     nameserver,
 };
 
@@ -60,6 +59,8 @@ pub struct Shape {
     pub members: usize,
     /// How the agents learn of the name servers.
     pub lookup: Lookup,
+    /// What their Kubernetes is. On [`Place::Hosts`] it is the one in memory.
+    pub api: ApiKind,
     /// Where the members are.
     pub place: Place,
 }
@@ -93,6 +94,7 @@ impl Default for Shape {
             settings: BTreeMap::new(),
             members: 2,
             lookup: Lookup::List,
+            api: ApiKind::Memory,
             place: Place::Loopback,
         }
     }
@@ -176,8 +178,10 @@ impl<'a> Group<'a> {
             Place::Loopback => None,
             Place::Hosts => Some(ground.network().await?),
         };
-        let api = network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::api);
-        let plane = ControlPlane::start_on(api, ground.path()).await?;
+        let plane = match &network {
+            None => ControlPlane::of_kind(shape.api, ground).await?,
+            Some(network) => ControlPlane::start_on(network.api(), ground.path()).await?,
+        };
         Self::prepare_in(case, shape, NAMESPACE, Arc::new(plane), network).await
     }
 
@@ -360,6 +364,14 @@ impl<'a> Group<'a> {
     #[must_use]
     pub fn plane(&self) -> &ControlPlane {
         &self.plane
+    }
+
+    /// The API server, to be broken.
+    ///
+    /// # Errors
+    /// When a group beside this one shares it.
+    pub fn plane_mut(&mut self) -> Result<&mut ControlPlane> {
+        Arc::get_mut(&mut self.plane).context("break an API server that another group uses, too")
     }
 
     /// What a producer of messages of this size sends, to be adjusted.

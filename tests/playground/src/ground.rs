@@ -201,14 +201,21 @@ impl Playground {
         HttpSite::start(name, &program, place, (file, flags), &self.spawner)
     }
 
+    /// The program of [`Self::real_api`], or why it cannot be had here. The first time on a machine it is built.
+    ///
+    /// # Errors
+    /// When it cannot be built, though Go is there.
+    pub async fn real_api_program(&self) -> Result<Found> {
+        program::get(&Cache::of_user()?, &self.spawner, &self.timeline).await
+    }
+
     /// A real Kubernetes API of this run's own, ready, with its files in the folder `name`; or why it cannot be had on this
     /// machine. The first time on a machine it is built, which takes minutes.
     ///
     /// # Errors
     /// When it cannot be built or started, though Go is there.
     pub async fn real_api(&self, name: &str) -> Result<Result<RealApi, String>> {
-        let cache = Cache::of_user()?;
-        let program = match program::get(&cache, &self.spawner, &self.timeline).await? {
+        let program = match self.real_api_program().await? {
             Found::Program(program) => program,
             Found::NoGo(reason) => return Ok(Err(reason)),
         };

@@ -11,6 +11,7 @@ mod name_server_page;
 mod no_message;
 mod oldest_deleted;
 mod paused;
+mod real_api;
 mod switchover_lagging;
 mod three_members;
 mod unproven_slave;
