@@ -6,15 +6,15 @@
 //! new name servers ([`StandIn`]). The old ones must go on answering meanwhile: that is why httpSite keeps a leaving one on
 //! its list for a while. The next start takes the new list from the rendered conf.
 //!
-//! From the change of httpSite's list until master and slave are in the new name server's route (medians of 3, 2 busy cores),
+//! From the change of httpSite's list until master and slave are in the new name server's route (medians of 3 or 6, 2 busy cores),
 //! and until the broker has come there itself:
 //!
 //! | broker | stood in for | by itself |
 //! |---|---|---|
 //! | 4.9.7 | 0.42 s | 105–120 s |
 //! | 5.1.4 | 0.34 s | 105–120 s |
-//! | 5.3.3 | 0.65 s | 16–28 s |
-//! | 5.5.0 | 0.80 s | 16–28 s |
+//! | 5.3.3 | 0.65 s | 16–33 s |
+//! | 5.5.0 | 0.73 s | 16–33 s |
 //!
 //! A name server that leaves the list is not told: the broker's entry there goes stale, and is gone about 115 s (5.1.4,
 //! 5.5.0) or 206 s (4.9.7) after the change.
