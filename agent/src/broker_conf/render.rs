@@ -207,7 +207,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     const BASE: &str = "# theirs\nbrokerClusterName=c\nbrokerName=b\nbrokerRole=SLAVE\nhaMasterAddress=10.0.0.9:1\n\
-                        slaveTimeout=1\nslaveTimeout=2\nmessageDelayLevel=1s 5s\nnamesrvAddr=old:1\nmsgTraceTopicName=\\u4E2D\n";
+                        slaveTimeout=1\nslaveTimeout=2\nmessageDelayLevel=1s 5s\nnamesrvAddr=old:1\nupdateNameServerAddrPeriod=0\nmsgTraceTopicName=\\u4E2D\n";
     const MASTER: Role = Role::Master(Replication::Async);
 
     fn slave() -> Role {
@@ -265,6 +265,8 @@ mod tests {
             Some("/shared/scratch.conf")
         );
         assert_eq!(value(&conf, "haListenPort"), Some("10912"));
+        // A broker with 0 here does not start.
+        assert_eq!(value(&conf, "updateNameServerAddrPeriod"), Some("1000"));
     }
 
     #[test]
