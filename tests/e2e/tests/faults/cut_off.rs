@@ -55,7 +55,7 @@ async fn from_its_peers(case: &Case) -> Result<()> {
     let cut = Cut::between(host, other);
     trial.strike();
     trial.group().network()?.cut(cut)?;
-    trial.group().behind(slave, 20_000).await?;
+    trial.group().behind(slave, 500_000).await?;
     trial.group().network()?.mend(cut)?;
     one_reign(trial).await
 }

@@ -57,7 +57,7 @@ async fn stalled(case: &Case) -> Result<()> {
     let slave = trial.group().other(master);
     trial.strike();
     proxy.stall(true);
-    trial.group().behind(slave, 100_000).await?;
+    trial.group().behind(slave, 500_000).await?;
     proxy.stall(false);
     one_reign(trial).await
 }
