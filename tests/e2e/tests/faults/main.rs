@@ -12,5 +12,6 @@ mod many;
 mod names;
 mod power;
 mod relay;
+mod rights;
 mod stopped;
 mod wall_clock;
