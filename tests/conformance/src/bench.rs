@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use fault_proxy::FaultProxy;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
@@ -15,7 +16,7 @@ use playground::RealApi;
 use playground::kube::client;
 use playground::real_api::READY_LIMIT;
 use serde_json::{Value, json};
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 
 use crate::Case;
 
@@ -24,16 +25,42 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Ends one that restarts the server.
 const PATIENCE_ALONE: Duration = Duration::from_secs(180);
 
+/// How a case reaches the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// As a program in production does.
+    Direct,
+    /// Through a fault proxy that breaks nothing: it must not be noticed.
+    Proxied,
+}
+
 /// The server under test.
 #[derive(Clone)]
 pub enum Server {
     /// Each case has its own.
     Memory(Arc<KubeApi>),
-    /// All cases share one; whoever breaks it takes the lock for writing.
-    Real(Arc<RwLock<RealApi>>),
+    /// All cases share one.
+    Real(Arc<Shared>),
+}
+
+/// A real one, and who may break it.
+pub struct Shared {
+    /// Read by every case as long as it runs; written to break it.
+    api: RwLock<RealApi>,
+    /// Held by the one case that may.
+    breaker: Mutex<()>,
 }
 
 impl Server {
+    /// A real one that is ready.
+    #[must_use]
+    pub fn real(api: RealApi) -> Self {
+        Self::Real(Arc::new(Shared {
+            api: RwLock::new(api),
+            breaker: Mutex::new(()),
+        }))
+    }
+
     /// A fresh one in memory.
     ///
     /// # Errors
@@ -48,13 +75,24 @@ impl Server {
     ///
     /// # Panics
     /// When the case fails.
-    pub async fn run(self, case: Case) {
-        let (guard, patience) = match &self {
-            Self::Real(_) if case.is_alone() => (None, PATIENCE_ALONE),
-            Self::Real(api) => (Some(api.read().await), PATIENCE),
-            Self::Memory(_) => (None, PATIENCE),
+    pub async fn run(self, case: Case, way: Way) {
+        let (whole, broken, patience) = match &self {
+            Self::Real(shared) if case.is_alone() => {
+                (None, Some(shared.breaker.lock().await), PATIENCE_ALONE)
+            }
+            Self::Real(shared) => (Some(shared.api.read().await), None, PATIENCE),
+            Self::Memory(_) => (None, None, PATIENCE),
         };
-        let client = client(&self.admin().await, "default").unwrap();
+        let mut access = self.admin().await;
+        let proxy = match way {
+            Way::Direct => None,
+            Way::Proxied => Some(FaultProxy::start(&access).await.unwrap()),
+        };
+        if let Some(proxy) = &proxy {
+            access.kube_url = Some(proxy.url());
+            access.kube_ca_file = None;
+        }
+        let client = client(&access, "default").unwrap();
         let bench = Bench {
             namespace: make_namespace(&client, case.name).await,
             client: client.clone(),
@@ -66,7 +104,7 @@ impl Server {
         let _ = namespaces
             .delete(&namespace, &DeleteParams::default())
             .await;
-        drop(guard);
+        drop((whole, broken));
         ended.expect("the case ends in time");
     }
 
@@ -76,7 +114,7 @@ impl Server {
                 kube_url: Some(api.url()),
                 ..AccessArgs::default()
             },
-            Self::Real(api) => api.read().await.admin().clone(),
+            Self::Real(shared) => shared.api.read().await.admin().clone(),
         }
     }
 }
@@ -126,8 +164,8 @@ impl Bench {
                 api.set_mode(Mode::Failing(403));
                 self.client.clone()
             }
-            Server::Real(api) => {
-                let api = api.read().await;
+            Server::Real(shared) => {
+                let api = shared.api.read().await;
                 let account = "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: nobody\n";
                 api.create_manifests(&self.namespace, account)
                     .await
@@ -145,8 +183,8 @@ impl Bench {
                 api.set_mode(Mode::Failing(401));
                 self.client.clone()
             }
-            Server::Real(api) => {
-                let api = api.read().await;
+            Server::Real(shared) => {
+                let api = shared.api.read().await;
                 let access = api.access_with(&self.namespace, "not-a-token").unwrap();
                 client(&access, &self.namespace).unwrap()
             }
@@ -158,8 +196,8 @@ impl Bench {
     pub(crate) async fn forget_history(&mut self) {
         match &self.server {
             Server::Memory(api) => api.compact(),
-            Server::Real(api) => {
-                let mut api = api.write().await;
+            Server::Real(shared) => {
+                let mut api = shared.api.write().await;
                 api.compact().await.unwrap();
                 api.server().unwrap().kill().await.unwrap();
                 api.start_server().unwrap();

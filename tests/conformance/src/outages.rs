@@ -1,10 +1,12 @@
-//! What a server says after it lost its memory. These cases run alone.
+//! What a server says after it lost its memory, or when there is nothing to say. These cases run one at a time: a list of
+//! nodes by another one would be something to say.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -45,4 +47,17 @@ pub(crate) async fn what_was_written_is_there_after_it(mut bench: Bench) {
     bench.forget_history().await;
     let read = bench.leases().get("l").await.unwrap();
     assert_eq!(read, made);
+}
+
+/// A bookmark says how far a watch has come. One that has not moved since its beginning, because no object of its kind was
+/// written in the whole cluster, gets none: silence is no proof of a broken watch.
+pub(crate) async fn a_quiet_kind_gets_no_bookmark(bench: Bench) {
+    let nodes: Api<Node> = Api::all(bench.client.clone());
+    let list = nodes.list(&ListParams::default()).await.unwrap();
+    let from = list.metadata.resource_version.unwrap();
+    bench.create_lease("of-another-kind", json!({})).await;
+    let params = WatchParams::default().timeout(4);
+    let mut events = Box::pin(nodes.watch(&params, &from).await.unwrap());
+    let told = timeout(PATIENCE, events.try_next()).await.unwrap().unwrap();
+    assert!(told.is_none(), "{told:?}");
 }

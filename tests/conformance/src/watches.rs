@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
@@ -280,19 +279,6 @@ pub(crate) async fn watch_goes_on_from_a_bookmark(bench: Bench) {
     let changed = relabel(&bench, "l", json!({"a": "b"})).await;
     let mut events = watch(&bench, WatchParams::default(), &mark.to_string()).await;
     assert_eq!(next(&mut events).await, event("MODIFIED", &changed));
-}
-
-/// A bookmark says how far a watch has come. One that has not moved since its beginning, because no object of its kind was
-/// written in the whole cluster, gets none: silence is no proof of a broken watch.
-pub(crate) async fn watch_of_a_quiet_kind_gets_no_bookmark(bench: Bench) {
-    let nodes: Api<Node> = Api::all(bench.client.clone());
-    let list = nodes.list(&ListParams::default()).await.unwrap();
-    let from = list.metadata.resource_version.unwrap();
-    bench.create_lease("of-another-kind", json!({})).await;
-    let params = WatchParams::default().timeout(4);
-    let mut events = Box::pin(nodes.watch(&params, &from).await.unwrap());
-    let told = timeout(PATIENCE, events.try_next()).await.unwrap().unwrap();
-    assert!(told.is_none(), "{told:?}");
 }
 
 pub(crate) async fn watch_of_an_absent_namespace_waits_for_it(bench: Bench) {

@@ -1,14 +1,14 @@
-//! Runs every case on the API in memory and on a real kube-apiserver with etcd: `memory::…` and `real::…`.
+//! Runs every case on the API in memory and on a real kube-apiserver with etcd: `memory::…` and `real::…`; and on the
+//! latter through a fault proxy that breaks nothing: `proxied::…`.
 //!
-//! `cargo test -p conformance`, with a part of a name to choose. Without Go the second half is skipped, and says so.
+//! `cargo test -p conformance`, with a part of a name to choose. Without Go all but the first are skipped, and says so.
 
 #![allow(clippy::unwrap_used, reason = "a test's own tools may end the test")]
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Result;
-use conformance::bench::Server;
+use conformance::bench::{Server, Way};
 use conformance::{Case, cases};
 use libtest_mimic::{Arguments, Trial};
 use playground::cache::Cache;
@@ -18,7 +18,6 @@ use playground::real_api::program::{self, Found};
 use playground::run_dir::{Afterwards, RunDir};
 use playground::{Guard, RealApi, Timeline};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::RwLock;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -27,14 +26,20 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for case in cases() {
         trials.push(trial("memory", case, move || {
-            Box::pin(async move { Server::in_memory().await.unwrap().run(case).await })
+            Box::pin(async move {
+                let server = Server::in_memory().await.unwrap();
+                server.run(case, Way::Direct).await;
+            })
         }));
         let server = ground.as_ref().and_then(|ground| ground.server.clone());
-        let skipped = wanted && server.is_none();
-        let real = trial("real", case, move || {
-            Box::pin(async move { server.unwrap().run(case).await })
-        });
-        trials.push(real.with_ignored_flag(skipped));
+        for (name, way) in [("real", Way::Direct), ("proxied", Way::Proxied)] {
+            let skipped = wanted && server.is_none();
+            let server = server.clone();
+            let real = trial(name, case, move || {
+                Box::pin(async move { server.unwrap().run(case, way).await })
+            });
+            trials.push(real.with_ignored_flag(skipped));
+        }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     // The servers end here, not with the process.
@@ -78,7 +83,7 @@ impl Ground {
             Found::Program(program) => {
                 let ports = Ports::new(&cache)?.block()?;
                 let api = RealApi::start(&program, run.path(), ports, &spawner).await?;
-                Some(Server::Real(Arc::new(RwLock::new(api))))
+                Some(Server::real(api))
             }
             Found::NoGo(reason) => {
                 timeline.say("SKIPPED real::*", reason);
