@@ -96,6 +96,7 @@ impl Server {
         let bench = Bench {
             namespace: make_namespace(&client, case.name).await,
             client: client.clone(),
+            access,
             server: self.clone(),
         };
         let namespace = bench.namespace.clone();
@@ -123,12 +124,19 @@ impl Server {
 #[derive(Clone)]
 pub struct Bench {
     pub(crate) client: Client,
+    pub(crate) access: AccessArgs,
     /// Exists, is empty, and belongs to this case.
     pub(crate) namespace: String,
     pub(crate) server: Server,
 }
 
 impl Bench {
+    /// A new client: a server that has just started may close the connections of the old one at any moment, and which
+    /// request meets that is chance.
+    pub(crate) fn reconnect(&mut self) {
+        self.client = client(&self.access, "default").unwrap();
+    }
+
     pub(crate) fn leases(&self) -> Api<Lease> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }

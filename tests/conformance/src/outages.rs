@@ -30,6 +30,7 @@ pub(crate) async fn a_forgotten_version_is_a_410_inside_the_stream(mut bench: Be
     let end = timeout(PATIENCE, events.try_next()).await.unwrap();
     assert!(matches!(end, Ok(None)), "{end:?}");
     // The remedy: a list, and a watch from its version.
+    bench.reconnect();
     let list = bench.leases().list(&ListParams::default()).await.unwrap();
     assert_eq!(list.items.len(), 2);
     let from = list.metadata.resource_version.unwrap();
