@@ -83,14 +83,21 @@ impl<'a, S> Gate<'a, S> {
 
     fn refuse(&mut self, refusal: Refusal) {
         let _ = self.slot.set(refusal);
-        let is_head = self.held.trim_ascii_start().starts_with(b"HEAD ");
+        let is_head = self.request().starts_with(b"HEAD ");
         self.at = At::StandIn(if is_head { STAND_IN_FOR_HEAD } else { STAND_IN });
         self.held = Vec::new();
     }
 
-    /// Blank lines before a request are no part of it.
+    /// What is held of a request. Blank lines, and only those, may stand before it.
+    fn request(&self) -> &[u8] {
+        let begins = self.held.iter().position(|byte| !b"\r\n".contains(byte));
+        begins
+            .and_then(|at| self.held.get(at..))
+            .unwrap_or_default()
+    }
+
     fn holds_part_of_a_head(&self) -> bool {
-        self.at == At::Head && !self.held.trim_ascii().is_empty()
+        self.at == At::Head && !self.request().is_empty()
     }
 }
 

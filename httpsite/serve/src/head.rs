@@ -153,9 +153,9 @@ fn body(request: &Request<'_, '_>, limits: &Limits) -> Result<Body, Refusal> {
         (true, Some(_)) => Err(Refusal::malformed(
             "both Transfer-Encoding and Content-Length\n",
         )),
-        (true, None) if request.version == Some(0) => {
-            Err(Refusal::malformed("HTTP/1.0 knows no Transfer-Encoding\n"))
-        }
+        (true, None) if request.version == Some(0) => Err(Refusal::malformed(
+            "there is no Transfer-Encoding in HTTP/1.0\n",
+        )),
         (true, None) => Ok(Body::Chunked),
         (false, length) => Ok(Body::Sized(length.unwrap_or(0))),
     }

@@ -219,7 +219,7 @@ fn bodies() -> Vec<Case> {
         case(
             "POST /rocketmq/nsaddr HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
             400,
-            "HTTP/1.0 knows no Transfer-Encoding\n",
+            "there is no Transfer-Encoding in HTTP/1.0\n",
             Closes,
         ),
         case(
