@@ -245,22 +245,31 @@ async fn a_bad_pair_changes_nothing_and_the_next_good_one_does() {
 
 #[tokio::test]
 async fn it_does_not_start_with_a_bad_pair() {
-    let (one, two, expired) = (made(2100), made(2100), made(2001));
-    for (cert, key, named) in [
-        (&one.cert, &two.key, "does not belong to the certificate"),
-        (
-            &expired.cert,
-            &expired.key,
-            "it expired at 2001-01-01T00:00:00Z; renew it",
-        ),
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        fs::write(at("cert"), cert).unwrap();
-        fs::write(at("key"), key).unwrap();
-        let error = ended_early(&flags(&at("cert"), &at("key"))).await;
-        assert!(error.contains(named), "{error}");
-    }
+    let (one, two) = (made(2100), made(2100));
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("cert"), &one.cert).unwrap();
+    fs::write(at("key"), &two.key).unwrap();
+    let error = ended_early(&flags(&at("cert"), &at("key"))).await;
+    let named = "does not belong to the certificate";
+    assert!(error.contains(named), "{error}");
+}
+
+#[tokio::test]
+async fn an_expired_pair_keeps_no_plain_client_waiting_and_gives_way_to_a_good_one() {
+    let (expired, new) = (made(2001), made(2100));
+    let secret = Secret::with(&expired);
+    let site = secret.site().await;
+    let trust = trusting(&[&expired, &new]);
+    assert!(connect(site.secure, &trust).await.is_err());
+    secret.swap("..good", &new.cert, &new.key);
+    let wait = async {
+        while connect(site.secure, &trust).await.is_err() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("the new certificate");
+    site.ended().await;
 }
 
 /// Nothing prepared; remembers who was turned away.
