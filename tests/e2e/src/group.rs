@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -125,6 +126,7 @@ pub struct Group<'a> {
     namespace: &'static str,
     programs: Programs,
     network: Option<Network>,
+    key_file: PathBuf,
 }
 
 /// How a command of `rocketmq-ha` ended.
@@ -259,6 +261,7 @@ impl<'a> Group<'a> {
             namespace,
             programs,
             network,
+            key_file: spec.key_file,
         })
     }
 
@@ -340,6 +343,12 @@ impl<'a> Group<'a> {
     pub fn host(&self, index: usize) -> Result<&Host> {
         let host = self.member(index).host();
         host.context("find a member's host: this group is on loopback")
+    }
+
+    /// The file with the key that its members share.
+    #[must_use]
+    pub fn key_file(&self) -> &Path {
+        &self.key_file
     }
 
     /// The namespace of its objects.

@@ -39,9 +39,9 @@ async fn it_gets_no_byte_and_acknowledges_nothing(case: &Case) -> Result<()> {
 
     plain_client(&master_relay).await?;
     stock_slave(&group, master, slave).await?;
-    let word = stranger(case, &master_relay, "stranger", Key::Other).await?;
+    let word = stranger(&group, &master_relay, "stranger", Key::Other).await?;
     ensure!(matches!(word, Refusal::BadKey), "refused as {word:?}");
-    let word = stranger(case, &master_relay, "stranger", Key::Ours).await?;
+    let word = stranger(&group, &master_relay, "stranger", Key::Ours).await?;
     ensure!(matches!(word, Refusal::NotAdmitted), "refused as {word:?}");
     case.say("plain client, stock slave, wrong key, not admitted: no byte");
     only_replica(&group, master, slave).await?;
@@ -154,16 +154,16 @@ enum Key {
     Other,
 }
 
-fn relay_of(case: &Case, key: Key) -> Result<SlaveRelay> {
-    let group = GroupName {
+fn relay_of(group: &Group<'_>, key: Key) -> Result<SlaveRelay> {
+    let name = GroupName {
         cluster: CLUSTER.to_owned(),
         broker: "orders".to_owned(),
     };
     let key = match key {
-        Key::Ours => GroupKey::from_file(&case.ground().path().join("orders.key"))?,
+        Key::Ours => GroupKey::from_file(group.key_file())?,
         Key::Other => GroupKey::from_bytes(b"a key that is long enough, but not theirs")?,
     };
-    Ok(SlaveRelay::bind("127.0.0.1:0".parse()?, group, key)?)
+    Ok(SlaveRelay::bind("127.0.0.1:0".parse()?, name, key)?)
 }
 
 fn attach(master: &Master, member: &str, commitlog_dir: PathBuf, end: u64) -> SlaveOrders {
@@ -182,9 +182,9 @@ fn attach(master: &Master, member: &str, commitlog_dir: PathBuf, end: u64) -> Sl
 }
 
 /// A relay of our own make, with an empty log, under a name that was never admitted.
-async fn stranger(case: &Case, master: &Master, name: &str, key: Key) -> Result<Refusal> {
-    let relay = relay_of(case, key)?;
-    let folder = case.ground().folder(name)?;
+async fn stranger(group: &Group<'_>, master: &Master, name: &str, key: Key) -> Result<Refusal> {
+    let relay = relay_of(group, key)?;
+    let folder = group.case().ground().folder(name)?;
     relay.order(attach(master, name, folder, 0));
     let mut jvm = Jvm::connect(&relay, 0).await?;
     let refused = until("the stranger to be refused", LIMIT, async || {
@@ -203,7 +203,7 @@ async fn stranger(case: &Case, master: &Master, name: &str, key: Key) -> Result<
 /// The slave's own name and life, and its log, but for one byte.
 async fn diverged(group: &Group<'_>, master: &Master, slave: usize, end: u64) -> Result<u64> {
     let member: &Member = group.member(slave);
-    let relay = relay_of(group.case(), Key::Ours)?;
+    let relay = relay_of(group, Key::Ours)?;
     relay.order(attach(master, member.name(), member.commit_log(), end));
     let mut jvm = Jvm::connect(&relay, end).await?;
     let at = until(
