@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::group::{LIMIT, Lookup, in_ms};
-use e2e::{Case, Group, Shape, on_every_version, on_the_quickest};
+use e2e::{Case, Group, Shape, on_each_version, on_the_quickest};
 use playground::clock::now;
 use playground::site::Site;
 use playground::traffic::NameServers;
@@ -20,7 +20,7 @@ use remoting::calls::{
 use crate::clients::{CLIENT_LIMIT, TOPIC};
 use crate::stock::Stock;
 
-on_every_version!(a_new_name_server_knows_the_brokers_at_once);
+on_each_version!(a_new_name_server_knows_the_brokers_at_once);
 on_the_quickest!(a_dead_broker_is_not_spoken_for);
 
 /// A broker's own 120 s until it reads its list, its 30 s until it registers, and a busy machine.
