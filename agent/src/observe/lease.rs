@@ -8,14 +8,18 @@ use agent_core::ids::Rv;
 use agent_core::observation::{LeaseSeen, Reading};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
-use kube_access::{IDLE, Objects, Sight, chain};
+use kube_access::{ApiError, Failure, IDLE, Objects, Sight, chain};
 use tokio::sync::{Notify, watch};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::GroupNames;
 use crate::record_codec;
+
+/// Between two readings on demand, and the longest pause after readings that failed.
+const READ_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// The newest view of the group Lease, fed by a watch, by reads on demand and by our own writes.
 #[derive(Clone)]
@@ -194,40 +198,46 @@ impl Shared {
         }
     }
 
-    /// Reads on demand, at most every 200 ms.
+    /// Reads on demand, at most every [`READ_PAUSE`]; more and more rarely while that fails.
     async fn reads(&self) {
+        let (mut pause, mut told) = (READ_PAUSE, None);
         loop {
             self.read.notified().await;
-            self.read_once().await;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            match self.read_once().await {
+                Ok(()) => (pause, told) = (READ_PAUSE, None),
+                Err(error) => {
+                    // Said once: this is asked again for as long as it is needed.
+                    if told.replace(error.failure()) != Some(error.failure()) {
+                        let remedy = match error.failure() {
+                            Failure::Forbidden => "grant get in the Role, or no group can form",
+                            _ => "it is tried again",
+                        };
+                        warn!(error = %chain(&error), remedy, "the group Lease could not be read");
+                    }
+                    pause = (pause * 2).min(LONGEST_READ_PAUSE);
+                }
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 
-    async fn read_once(&self) {
+    async fn read_once(&self) -> Result<(), ApiError> {
         let (at, count) = (self.clock.tick(), self.known().heard);
         let request = self.api.get_opt(&self.names.lease);
-        let object = match self
-            .counter
-            .call("get", "leases", self.limit, request)
-            .await
-        {
-            Ok(object) => object,
-            Err(error) => {
-                debug!(error = %chain(&error), "the group Lease could not be read");
-                return;
-            }
-        };
+        let call = self.counter.call("get", "leases", self.limit, request);
+        let object = call.await?;
         let mut known = self.known();
         let before = version(known.object.as_ref()).cloned();
         if !known.answer(count, object) {
             self.read.notify_one();
-            return;
+            return Ok(());
         }
         if version(known.object.as_ref()) != before.as_ref() {
             // The watch did not tell: it is behind, or dead.
             self.again.notify_one();
         }
         self.show(&mut known, at);
+        Ok(())
     }
 
     fn show(&self, known: &mut Known, at: Tick) {

@@ -16,7 +16,7 @@ on_the_quickest!(each_taken_in_turn);
 enum Effect {
     /// The one that starts says so, and waits or does without; the master goes on.
     Said,
-    /// Nobody needs it while the objects are there.
+    /// Nobody needs it while the objects are there; `get` of leases is needed where a group forms, and there are no pods here.
     Unused,
     /// The master cannot renew: it stops, and nobody takes over until the right is back.
     Stops,
@@ -30,7 +30,7 @@ const RIGHTS: [(&str, &str, Effect); 10] = [
     ("leases", "patch", Effect::Said),
     ("pods", "list", Effect::Said),
     ("pods", "watch", Effect::Said),
-    ("pods", "patch", Effect::Said),
+    ("pods", "patch", Effect::Unused),
     ("events", "create", Effect::Unused),
     ("leases", "update", Effect::Stops),
 ];
