@@ -32,6 +32,9 @@ async fn the_role_of_deploy_is_enough_on_a_real_api(case: &Case) -> Result<()> {
     producer.accept_more(300, LIMIT).await?;
 
     let old = group.master().await?;
+    for index in group.indexes() {
+        ensure!(forbidden(&group, index).await? == 0, "before the outage");
+    }
     let outage = now();
     let api = group.plane_mut()?.real().context("find the real API")?;
     api.server()?.kill().await?;
@@ -39,6 +42,11 @@ async fn the_role_of_deploy_is_enough_on_a_real_api(case: &Case) -> Result<()> {
     api.ready(READY_LIMIT).await?;
     case.say(format!("kube-apiserver back after {}", in_ms(outage)));
     producer.accept_more(300, LIMIT).await?;
+    // A server that has just started listens before it has read its Roles, and forbids everything meanwhile.
+    let mut refused = Vec::new();
+    for index in group.indexes() {
+        refused.push(forbidden(&group, index).await?);
+    }
 
     // The outage may have outlived the permit on a busy machine: then it was another term, and maybe another master.
     let old = group.master().await.unwrap_or(old);
@@ -60,19 +68,31 @@ async fn the_role_of_deploy_is_enough_on_a_real_api(case: &Case) -> Result<()> {
     books.keeps(&replicated)?;
     books.lost_is_archived(&Archives::read(&group.member(old).store())?)?;
     group.announced("FailOver", "").await?;
-    for member in [old, new] {
-        let metrics = http::get(group.member(member).admin(), "/metrics")
-            .await?
-            .body;
-        let counted = metrics
-            .lines()
-            .filter(|line| line.contains("api_requests_total{"));
-        let forbidden: Vec<&str> = counted
-            .clone()
-            .filter(|l| l.contains("forbidden"))
-            .collect();
-        ensure!(forbidden.is_empty() && counted.count() > 3, "{forbidden:?}");
-    }
+    // The agent of the old one was started anew; that of the new one goes on with what the young API server refused.
+    ensure!(forbidden(&group, old).await? == 0, "the old master's agent");
+    let now = forbidden(&group, new).await?;
+    ensure!(
+        now == refused[new],
+        "{now}, after the outage {}",
+        refused[new]
+    );
     drop(probers);
     group.logs_are_equal(new).await
+}
+
+/// Requests of a member's agent that were forbidden; it has counted others.
+async fn forbidden(group: &Group<'_>, index: usize) -> Result<u64> {
+    let metrics = http::get(group.member(index).admin(), "/metrics")
+        .await?
+        .body;
+    let counted = metrics
+        .lines()
+        .filter(|line| line.contains("api_requests_total{"));
+    ensure!(counted.clone().count() > 3, "{metrics}");
+    let values = counted
+        .filter(|line| line.contains("forbidden"))
+        .filter_map(|line| line.rsplit_once(' '));
+    values
+        .map(|(_, value)| value.parse::<u64>().context("read a counter"))
+        .sum()
 }
