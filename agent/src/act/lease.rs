@@ -83,7 +83,14 @@ impl LeaseWriter {
                 WriteResult::Committed
             }
             Err(error) => {
-                debug!(why = ?write.why, error = %chain(&error), "a Lease write did not succeed");
+                let cause = chain(&error);
+                match error.failure() {
+                    // Nothing but a person's hand changes that, and without writes no master can stay.
+                    Failure::Forbidden => {
+                        warn!(why = ?write.why, error = %cause, "a Lease write is forbidden: grant create and update of leases in the Role");
+                    }
+                    _ => debug!(why = ?write.why, error = %cause, "a Lease write did not succeed"),
+                }
                 match error.failure() {
                     Failure::Conflict => WriteResult::Conflict,
                     Failure::NotFound | Failure::Forbidden | Failure::Refused | Failure::Gone => {

@@ -123,5 +123,7 @@ fn without(rules: &Value, resource: &str, verb: &str) -> Result<Value> {
         verbs.len() + 1 == before,
         "{verb} is not among the verbs of {resource}"
     );
+    // A rule without a verb is none.
+    all.retain(|rule| rule["verbs"] != json!([]));
     Ok(rules)
 }
