@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use agent_core::observation::Hung;
 use agent_core::time::Tick;
 use launcher::alive::{AliveState, Limits, Memory, Mode, Target, Verdict, check};
 use tokio::sync::watch;
@@ -19,22 +20,13 @@ const EVERY: Duration = Duration::from_secs(5);
 /// For one check.
 const BUDGET: Duration = Duration::from_secs(2);
 
-/// A process that was found without any sign of life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hung {
-    /// Which.
-    pub life: Life,
-    /// When it was first found so, with no other finding in between.
-    pub since: Tick,
-}
-
 /// Checks the broker. Clones share what earlier looks saw.
 #[derive(Clone)]
 pub struct Health {
     target: Target,
     memory: Arc<Mutex<Memory>>,
     verdict: watch::Sender<Option<Verdict>>,
-    hung: watch::Sender<Option<Hung>>,
+    hung: watch::Sender<Option<(Life, Hung)>>,
     status: watch::Receiver<StatusSeen>,
     clock: Clock,
     metrics: Metrics,
@@ -94,18 +86,19 @@ impl Health {
         let now = life(&self.status.borrow());
         let hung = hung.filter(|life| Some(*life) == now);
         self.hung.send_if_modified(|known| {
-            let of = known.map(|known| known.life);
-            if of == hung {
-                return false;
-            }
-            *known = hung.map(|life| Hung { life, since: at });
-            true
+            let before = known.take();
+            *known = hung.map(|life| {
+                let first = before.filter(|(of, _)| *of == life);
+                let since = first.map_or(at, |(_, hung)| hung.since);
+                (life, Hung { since, seen: at })
+            });
+            *known != before
         });
     }
 
     /// The process without a sign of life, if it is that.
     #[must_use]
-    pub fn hung(&self) -> watch::Receiver<Option<Hung>> {
+    pub fn hung(&self) -> watch::Receiver<Option<(Life, Hung)>> {
         self.hung.subscribe()
     }
 

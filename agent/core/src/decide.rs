@@ -280,18 +280,12 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Whether our broker has shown no sign of life for too long. While the group is paused a person may be looking at it
-    /// with a debugger, which looks just like that.
-    fn hangs(&mut self, paused: bool) -> bool {
-        let Some(since) = self.seen.hung.filter(|_| !paused) else {
-            return false;
-        };
-        let end = since.plus(self.policy.hung_wait);
-        if self.now.tick >= end {
-            return true;
-        }
-        self.wake_at(end);
-        false
+    /// Whether our broker has shown no sign of life for too long. Only findings count, not the time since one: we may have
+    /// stood still ourselves. While the group is paused a person may be looking at the broker with a debugger, which looks
+    /// just like that.
+    fn hangs(&self, paused: bool) -> bool {
+        let found = self.seen.hung.filter(|_| !paused);
+        found.is_some_and(|hung| hung.seen.since(hung.since) >= self.policy.hung_wait)
     }
 
     fn wake_at(&mut self, at: Tick) {

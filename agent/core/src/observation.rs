@@ -323,6 +323,15 @@ pub struct Broker {
     pub gate: Gate,
 }
 
+/// Findings that our process, this very one, shows no sign of life, with no other finding between the first and the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Hung {
+    /// The first.
+    pub since: Tick,
+    /// The last.
+    pub seen: Tick,
+}
+
 /// The broker-level write stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -390,9 +399,8 @@ pub struct Observation {
     pub launcher: Reading<Launcher>,
     /// Our broker, while it answers.
     pub broker: Reading<Broker>,
-    /// Since when our running process is found without any sign of life; none while there is one, or nobody looked. Never
-    /// about an earlier process.
-    pub hung: Option<Tick>,
+    /// Our running process, found without any sign of life; none while there is one, or nobody looked.
+    pub hung: Option<Hung>,
     /// The other members.
     pub peers: BTreeMap<Member, Peer>,
     /// The long-running action.

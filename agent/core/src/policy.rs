@@ -104,8 +104,9 @@ pub struct Policy {
     pub crashes_in_place: u32,
     /// Over which span crashes are counted.
     pub crash_window: Duration,
-    /// How long a running broker may be found without a sign of life before it is killed. A finding alone takes 10 s of
-    /// silence without any work, or 2 min of silence (`launcher::alive`), except for a stopped process.
+    /// How far apart the first and the last finding must be that a running broker shows no sign of life, for it to be killed.
+    /// A finding alone takes 10 s of silence without any work, or 2 min of silence (`launcher::alive`), except for a stopped
+    /// process.
     pub hung_wait: Duration,
     /// How long a group without Lease but with data waits for members that do not answer (QoS 0 and 1 only).
     pub absent_wait: Duration,

@@ -6,14 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use agent_core::observation::{
-    Job, LeaseSeen, Me, Observation, Peer, Reading, Stopping, Volume, WriteOutcome,
+    Hung, Job, LeaseSeen, Me, Observation, Peer, Reading, Stopping, Volume, WriteOutcome,
 };
 use agent_core::report::{Addresses as Reached, Report};
 use agent_core::{Member, Nonce};
 use tokio::sync::{Notify, watch};
 
-use crate::health::Hung;
-use crate::observe::broker::{BrokerSeen, life};
+use crate::observe::broker::{BrokerSeen, Life, life};
 use crate::observe::launcher::{RelayMemo, StatusSeen, reading};
 use crate::observe::pod::PodView;
 use crate::observe::reports::Reports;
@@ -35,7 +34,7 @@ pub struct Sight {
     /// The broker.
     pub broker: watch::Receiver<BrokerSeen>,
     /// Whether it shows a sign of life.
-    pub hung: watch::Receiver<Option<Hung>>,
+    pub hung: watch::Receiver<Option<(Life, Hung)>>,
     /// The volume.
     pub volume: watch::Receiver<Reading<Volume>>,
     /// The other members by HTTP.
@@ -93,8 +92,8 @@ impl Sight {
                 Reading::Unknown
             },
             hung: hung
-                .filter(|hung| Some(hung.life) == life)
-                .map(|hung| hung.since),
+                .filter(|(of, _)| Some(*of) == life)
+                .map(|(_, hung)| hung),
             peers,
             job,
             stopping: *self.stopping.borrow_and_update(),

@@ -28,7 +28,10 @@ impl Turn<'_> {
             Stage::Opening => self.opening(seen, launcher),
             Stage::Serving => self.serve(seen, launcher),
         };
-        self.renew(seen);
+        // One that cannot even be killed must not keep the Lease: its permit ends, and somebody else takes over.
+        if reason != Reason::BrokerHung {
+            self.renew(seen);
+        }
         reason
     }
 

@@ -360,10 +360,12 @@ fn launcher(world: &mut World, line: &Line<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// `broker end=900 [min=0] [recovered=900] [gate=shut]`, `broker silent`, or `broker hangs` from now on
+/// `broker end=900 [min=0] [recovered=900] [gate=shut]`, `broker silent`, or `broker hangs`: found so now
 fn broker(world: &mut World, line: &Line<'_>) -> Result<(), String> {
     if line.has("hangs") {
-        world.hung = Some(world.now().tick);
+        let seen = world.now().tick;
+        let since = world.hung.map_or(seen, |hung| hung.since);
+        world.hung = Some(Hung { since, seen });
         return Ok(());
     }
     world.hung = None;

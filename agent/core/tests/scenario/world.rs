@@ -42,7 +42,7 @@ pub struct World {
     pub upstream: Upstream,
     pub broker: Option<Broker>,
     pub broker_at: Tick,
-    pub hung: Option<Tick>,
+    pub hung: Option<Hung>,
     pub peers: BTreeMap<Member, (Report, Heard)>,
     pub pods: BTreeMap<Member, PodSeen>,
     pub job: Job,

@@ -24,6 +24,27 @@ pub struct Jvm {
     pub gate: Gate,
     /// It is being killed and gone then, in true time.
     pub dies: Option<(u64, EndCause)>,
+    /// It hangs.
+    pub hangs: Option<Hang>,
+}
+
+/// A process that does nothing any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Hang {
+    /// Since, in true time.
+    pub since: u64,
+    /// Until then not even a kill ends it, in true time.
+    pub stuck: u64,
+}
+
+/// Between two looks for a sign of life, ms.
+const LOOK: u64 = 5_000;
+
+impl Jvm {
+    /// When a kill that would end it at `t` does.
+    pub fn killed_at(&self, t: u64) -> u64 {
+        self.hangs.map_or(t, |hang| t.max(hang.stuck))
+    }
 }
 
 /// What is on the disk.
@@ -237,10 +258,20 @@ impl MemberWorld {
     /// Whether it acknowledges sends.
     pub fn accepts(&self, t: u64) -> bool {
         self.up()
-            && self
-                .jvm
-                .as_ref()
-                .is_some_and(|j| j.role == Role::Master && j.gate == Gate::Open && t >= j.up_at)
+            && self.jvm.as_ref().is_some_and(|j| {
+                j.role == Role::Master && j.gate == Gate::Open && j.hangs.is_none() && t >= j.up_at
+            })
+    }
+
+    /// What looks every [`LOOK`] have found since it hangs.
+    fn hung(&self, t: u64) -> Option<Hung> {
+        let hang = self.jvm.as_ref()?.hangs?;
+        let at = |t: u64| self.now(t).tick;
+        let (first, last) = (hang.since.div_ceil(LOOK) * LOOK, t / LOOK * LOOK);
+        (first <= last).then(|| Hung {
+            since: at(first),
+            seen: at(last),
+        })
     }
 
     /// Forgets what only a running launcher knows.
@@ -326,7 +357,7 @@ impl MemberWorld {
                 tick,
             ),
             broker,
-            hung: None,
+            hung: self.hung(t),
             peers: agent.peers.clone(),
             job: if agent.job.is_some() || agent.start.is_some() {
                 Job::Busy

@@ -19,7 +19,7 @@ fn relaying() -> Lab {
     .unwrap();
     fs::write(
         folder.path().join("broker.sh"),
-        "echo $$ > pids; exec sleep 1000\n",
+        "echo $$ > pids.part; mv pids.part pids; exec sleep 1000\n",
     )
     .unwrap();
     let key = folder.path().join("key").display().to_string();

@@ -47,18 +47,22 @@ impl Group {
         let next_peers = t + self.chance.range(100, 900);
         let next_broker = t + self.chance.range(100, 700);
         let m = &mut self.members[i];
-        let broker = m.jvm.as_ref().filter(|j| t >= j.up_at).map(|j| {
-            (
-                j.id,
-                Broker {
-                    min: Offset::ZERO,
-                    end: Offset::new(m.disk.log.end()),
-                    recovered: j.recovered.filter(|_| j.id % 3 != 0),
-                    gate: j.gate,
-                },
-                now.tick,
-            )
-        });
+        let broker = m
+            .jvm
+            .as_ref()
+            .filter(|j| t >= j.up_at && j.hangs.is_none())
+            .map(|j| {
+                (
+                    j.id,
+                    Broker {
+                        min: Offset::ZERO,
+                        end: Offset::new(m.disk.log.end()),
+                        recovered: j.recovered.filter(|_| j.id % 3 != 0),
+                        gate: j.gate,
+                    },
+                    now.tick,
+                )
+            });
         let Some(agent) = &mut m.agent else { return };
         if ask_peers {
             agent.asked_peers_at = next_peers;
@@ -159,7 +163,7 @@ impl Group {
                 if let Some(jvm) = &mut self.members[i].jvm
                     && jvm.dies.is_none()
                 {
-                    jvm.dies = Some((soon, EndCause::Ordered));
+                    jvm.dies = Some((jvm.killed_at(soon), EndCause::Ordered));
                 }
             }
             Action::Shut { term } => self.gate(i, *term, Gate::Shut),

@@ -18,7 +18,7 @@ impl Group {
         let m = &mut self.members[i];
         let Some(jvm) = &mut m.jvm else { return };
         if boot >= jvm.permit && jvm.dies.is_none() {
-            jvm.dies = Some((t + slow, EndCause::Fenced));
+            jvm.dies = Some((jvm.killed_at(t + slow), EndCause::Fenced));
         }
         if let Some((at, why)) = jvm.dies
             && t >= at
@@ -53,10 +53,9 @@ impl Group {
             let Some((term, holder, instance)) = self.members[i].attached.clone() else {
                 continue;
             };
-            let runs = self.members[i]
-                .jvm
-                .as_ref()
-                .is_some_and(|j| j.role == Role::Slave && j.term == term && self.t >= j.up_at);
+            let runs = self.members[i].jvm.as_ref().is_some_and(|j| {
+                j.role == Role::Slave && j.term == term && j.hangs.is_none() && self.t >= j.up_at
+            });
             if !self.members[i].up() {
                 continue;
             }
@@ -103,7 +102,11 @@ impl Group {
         let master = &self.members[from];
         let boot = master.now(self.t).boot;
         let runs = master.jvm.as_ref().is_some_and(|j| {
-            j.role == Role::Master && j.term == term && boot < j.permit && self.t >= j.up_at
+            j.role == Role::Master
+                && j.term == term
+                && j.hangs.is_none()
+                && boot < j.permit
+                && self.t >= j.up_at
         });
         let admitted = master
             .admitted
@@ -148,6 +151,7 @@ impl Group {
                 Role::Slave => Gate::Open,
             },
             dies: None,
+            hangs: None,
         });
         m.upstream = Upstream::Parked;
         m.attached = None;
@@ -178,6 +182,7 @@ impl Group {
         if let Some(jvm) = &mut self.members[i].jvm
             && jvm.term == term
             && t >= jvm.up_at
+            && jvm.hangs.is_none()
         {
             jvm.gate = gate;
         }

@@ -1,11 +1,14 @@
 //! What goes wrong, and when it is well again.
 
 use super::{END, FAULTS, Group, STEP};
-use crate::member::{Agent, Away, MemberWorld};
+use crate::member::{Agent, Away, Hang, MemberWorld};
 use crate::store::Object;
 use agent_core::action::Action;
 use agent_core::ids::*;
 use agent_core::observation::*;
+
+/// The bit of a seed's kinds of faults that says whether its brokers hang, too.
+const HANGS: u32 = 40;
 
 impl Group {
     pub(super) fn over(&self, away: Away) -> bool {
@@ -86,7 +89,10 @@ impl Group {
         }
         match kind {
             0 | 1 => {
-                if self.members[i].up() && self.members[i].jvm.is_some() {
+                // Some seeds know hangs; those that once broke a law were found without.
+                if self.kinds >> HANGS & 1 == 1 && long.is_multiple_of(2) {
+                    self.hang(i, short, long);
+                } else if self.members[i].up() && self.members[i].jvm.is_some() {
                     self.say(i, "broker crashes");
                     self.members[i].jvm_ends(EndCause::Crashed);
                 }
@@ -208,6 +214,26 @@ impl Group {
                     self.say(i, "agent is asked to stop");
                 }
             }
+        }
+    }
+
+    /// Until somebody kills it; some cannot even be killed for a while.
+    fn hang(&mut self, i: usize, since: u64, long: u64) {
+        let t = self.t;
+        let stuck = if since.is_multiple_of(3) {
+            long.min(FAULTS)
+        } else {
+            t
+        };
+        let Some(jvm) = &mut self.members[i].jvm else {
+            return;
+        };
+        if t >= jvm.up_at && jvm.hangs.is_none() {
+            jvm.hangs = Some(Hang { since: t, stuck });
+            self.say(
+                i,
+                &format!("broker hangs, beyond killing for {} ms", stuck - t),
+            );
         }
     }
 

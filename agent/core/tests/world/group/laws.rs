@@ -133,6 +133,10 @@ impl Group {
         let known = sights.highest.1.max(sights.lineage.1);
         let latest = match &watch.sight {
             Sight::Absent => sights.sound,
+            // The damage may have hidden a renewal, and the copy that was put back an older one.
+            Sight::Held(_) if sights.damaged.is_some() => {
+                sights.sound.map(|at| at.max(word).max(known))
+            }
             Sight::Held(_) => sights.sound.map(|at| at.max(known)),
             Sight::Damaged => sights.damaged.map(|at| at.max(word)),
             Sight::Rewound { .. } => sights.sound.map(|at| at.max(word).max(known)),
