@@ -1,6 +1,7 @@
 //! What it costs. Figures are printed with their median and range, never asserted: machines differ.
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
+mod cost;
 mod failover;
 mod figures;
 mod launched;

@@ -16,6 +16,7 @@ use playground::wait::until;
 use playground::{Afterwards, Guard, Timeline, http, programs};
 use tokio::net::TcpStream;
 
+use crate::cost::{Cost, cost_of_family};
 use crate::figures::{Figures, median};
 
 /// What both serve.
@@ -146,21 +147,32 @@ impl Bench<'_> {
         let mut process = self.spawner.start(&spec)?;
         answers(address, &mut process).await?;
         let start = begin.elapsed().as_secs_f64() * 1000.0;
-        let idle = rss_mib(process.pid())?;
+        // nginx is two processes.
+        let idle = cost_of_family(process.pid())?;
         let kept = self.load(address, seconds, true).await?;
+        let after_kept = cost_of_family(process.pid())?;
         let fresh = self.load(address, seconds, false).await?;
+        let after_fresh = cost_of_family(process.pid())?;
         let crowd = crowd(address).await?;
-        let crowded = rss_mib(process.pid())?;
+        let crowded = cost_of_family(process.pid())?.rss_mib;
         drop(crowd);
         process.terminate(STOP_LIMIT).await?;
         Ok(vec![
             ("keep-alive, requests/s", kept.per_second),
             ("keep-alive, p50 ms", kept.median_ms),
             ("keep-alive, p99 ms", kept.slowest_ms),
+            (
+                "keep-alive, its processor us/request",
+                kept.each_us(idle, after_kept),
+            ),
             ("a connection each, requests/s", fresh.per_second),
             ("a connection each, p50 ms", fresh.median_ms),
             ("a connection each, p99 ms", fresh.slowest_ms),
-            ("RSS idle, MiB", idle),
+            (
+                "a connection each, its processor us/request",
+                fresh.each_us(after_kept, after_fresh),
+            ),
+            ("RSS idle, MiB", idle.rss_mib),
             (
                 "RSS with 5,000 idle connections after the loads, MiB",
                 crowded,
@@ -269,25 +281,10 @@ async fn crowd(address: SocketAddr) -> Result<Vec<TcpStream>> {
     Ok(crowd)
 }
 
-/// Of a process and its children: nginx is two.
-fn rss_mib(pid: i32) -> Result<f64> {
-    let mut kib = 0.0;
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.unwrap_or_default();
-    let pids = children.split_whitespace().map(str::to_owned);
-    for pid in pids.chain([pid.to_string()]) {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"));
-        let status = status.with_context(|| format!("read process {pid}"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        kib += number.context("read VmRSS")?.parse::<f64>()?;
-    }
-    Ok(kib / 1024.0)
-}
-
 /// What wrk says.
 #[derive(Debug, PartialEq)]
 struct Load {
+    requests: f64,
     per_second: f64,
     median_ms: f64,
     slowest_ms: f64,
@@ -301,11 +298,19 @@ impl Load {
         };
         // Only answers other than 2xx make wrk say so.
         ensure!(!text.contains("Non-2xx"), "not every answer was 200");
+        let all = text.lines().find(|line| line.contains(" requests in "));
+        let all = all.and_then(|line| line.split_whitespace().next());
         Ok(Self {
+            requests: all.context("find how many requests")?.parse()?,
             per_second: after("Requests/sec:")?.parse()?,
             median_ms: in_ms(after("50%")?)?,
             slowest_ms: in_ms(after("99%")?)?,
         })
+    }
+
+    /// What a request cost the server. Unlike requests/s this tells the two apart where the load's own core is the limit.
+    fn each_us(&self, before: Cost, after: Cost) -> f64 {
+        (after.cpu - before.cpu) * 1e6 / self.requests
     }
 }
 
@@ -360,9 +365,13 @@ mod tests {
     #[test]
     fn the_words_of_wrk_are_read() {
         let text = "  Latency Distribution\n     50%  812.00us\n     75%    1.00ms\n     99%    1.20ms\n\
+                    \x20 210370 requests in 3.00s, 36.90MB read\n\
                     Requests/sec:  70123.45\nTransfer/sec:     12.3MB\n";
         let load = Load::read(text).unwrap();
-        assert_eq!((load.per_second, load.slowest_ms), (70123.45, 1.2));
+        assert_eq!(
+            (load.requests, load.per_second, load.slowest_ms),
+            (210_370.0, 70123.45, 1.2)
+        );
         assert!((load.median_ms - 0.812).abs() < 1e-9);
         assert!(Load::read("  Non-2xx or 3xx responses: 3\n").is_err());
     }

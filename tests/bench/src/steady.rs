@@ -1,17 +1,14 @@
 //! What agents and launchers cost with nothing going on.
 
-use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use e2e::case::{self, Case};
 use e2e::group::{Group, LIMIT, Shape};
 use playground::{Member, Version, http};
 
+use crate::cost::{Cost, cost};
 use crate::figures::Figures;
-
-/// Ticks of processor time in a second, as Linux counts them for programs.
-const TICKS: f64 = 100.0;
 
 pub(crate) fn measure(version: Version, seconds: u32) {
     case::play("bench", version, async |case| {
@@ -76,12 +73,6 @@ struct Reading {
     reads: f64,
 }
 
-struct Cost {
-    rss_mib: f64,
-    /// Seconds of processor time since its start.
-    cpu: f64,
-}
-
 async fn reading(member: &mut Member) -> Result<Reading> {
     let metrics = http::get(member.admin(), "/metrics").await?.body;
     let requests = |verbs: &[&str]| -> f64 {
@@ -98,25 +89,5 @@ async fn reading(member: &mut Member) -> Result<Reading> {
         reads: requests(&["get", "list", "watch"]),
         agent: cost(member.agent()?.pid())?,
         launcher: cost(member.launcher()?.pid())?,
-    })
-}
-
-/// From /proc: resident memory, user and system time.
-fn cost(pid: i32) -> Result<Cost> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))
-        .with_context(|| format!("read process {pid}"))?;
-    let rss = status
-        .lines()
-        .find_map(|l| l.strip_prefix("VmRSS:"))
-        .and_then(|l| l.split_whitespace().next());
-    let rss_kib: f64 = rss.context("read VmRSS")?.parse()?;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let (_, fields) = stat.rsplit_once(')').context("read stat")?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    let ticks =
-        |index: usize| -> Result<f64> { Ok(fields.get(index).context("read stat")?.parse()?) };
-    Ok(Cost {
-        rss_mib: rss_kib / 1024.0,
-        cpu: (ticks(11)? + ticks(12)?) / TICKS,
     })
 }
