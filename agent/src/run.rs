@@ -14,7 +14,6 @@ use anyhow::{Context as _, anyhow, bail};
 use launcher::epitaph;
 use remoting::ClientOptions;
 use store::Layout;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
@@ -338,7 +337,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         peers: Server::new(seal, report.subscribe(), layout),
         clock,
     };
-    let listener = TcpListener::bind(settings.admin_listen)
+    let arrivals = serve::Arrivals::bind(settings.admin_listen)
         .await
         .with_context(|| {
             format!(
@@ -352,7 +351,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
             async move { admin.answer(&request).await }
         };
         serve::serve(
-            listener,
+            arrivals,
             serve::Limits::default(),
             answer,
             std::future::pending(),

@@ -11,8 +11,7 @@ use hickory_resolver::TokioResolver;
 use kube::Client;
 use kube_access::ApiCounter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serve::{Limits, Tls, serve, serve_quickly, serve_tls};
-use tokio::net::TcpListener;
+use serve::{Arrivals, Limits, Tls, serve, serve_quickly};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -123,8 +122,8 @@ fn allow_files(connections: usize) {
     }
 }
 
-async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<Arrivals> {
+    Arrivals::bind(address).await.with_context(|| {
         format!("listen on {flag} {address}: is the port free and the address local?")
     })
 }
@@ -133,11 +132,11 @@ async fn listen(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> 
 #[derive(Debug)]
 pub struct Ports {
     /// For clients.
-    pub clients: TcpListener,
+    pub clients: Arrivals,
     /// For clients that want TLS; of use only with a certificate.
-    pub secure: Option<TcpListener>,
+    pub secure: Option<Arrivals>,
     /// For probes, metrics and the operator.
-    pub admin: TcpListener,
+    pub admin: Arrivals,
 }
 
 /// Runs on bound listeners until `stop` ends, then drains.
@@ -278,12 +277,20 @@ pub async fn serve_until(
         let at_clients = at_clients.clone();
         let handler = move |request| at_clients.clone().answer(request);
         let ended = ended(closing.subscribe());
-        tokio::spawn(serve_tls(port, limits, tls, quick, handler, ended))
+        tokio::spawn(serve_quickly(
+            port,
+            limits,
+            Some(tls),
+            quick,
+            handler,
+            ended,
+        ))
     });
     let quick = at_clients.clone();
     let clients = tokio::spawn(serve_quickly(
         clients,
         limits(settings.max_connections),
+        None,
         quick,
         move |request| at_clients.clone().answer(request),
         ended(closing.subscribe()),

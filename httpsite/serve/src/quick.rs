@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -125,12 +125,14 @@ pub(crate) fn poll_burst(
 
 /// Answers what it can of what was read.
 pub(crate) fn burst(
-    stream: &TcpStream,
+    stream: &impl AsRawFd,
     mut rest: &[u8],
     quick: &impl Quick,
     limits: &Limits,
     stays: impl Fn() -> After,
 ) -> Burst {
+    // Else the kernel may hold more, and a close with something unread is a reset, which drops what was not sent before.
+    let all_read = rest.len() < READ;
     OUT.with_borrow_mut(|out| {
         let mut after = After::Stays;
         while !rest.is_empty() && after == After::Stays && out.len() < BURST {
@@ -140,7 +142,7 @@ pub(crate) fn burst(
             rest = rest.get(length..).unwrap_or_default();
             after = wish;
         }
-        let sent = send_now(stream, out, after);
+        let sent = send_now(stream, out, after == After::Closes && all_read);
         let unsent = out.get(sent..).unwrap_or_default();
         let burst = if !unsent.is_empty() && rest.is_empty() {
             Burst::Unsent(unsent.to_vec(), after)
@@ -160,12 +162,13 @@ pub(crate) fn burst(
 }
 
 /// Sends what goes at once, and says how much that was. Why not all of it went is found out by whoever sends the rest.
-fn send_now(stream: &TcpStream, out: &[u8], after: After) -> usize {
+/// `closes`: the connection is closed right after.
+fn send_now(stream: &impl AsRawFd, out: &[u8], closes: bool) -> usize {
     if out.is_empty() {
         return 0;
     }
     let mut flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    if after == After::Closes {
+    if closes {
         // The answer waits for the close that follows and shares a segment with it: one less for both sides.
         flags |= MsgFlags::from_bits_retain(MSG_MORE);
     }

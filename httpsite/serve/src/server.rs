@@ -16,13 +16,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::arrival::look;
+use crate::arrival::{Arrivals, Newcomer, look};
 use crate::exchange::exchange;
 use crate::gate::{Gate, Slot};
 use crate::prepared::After;
@@ -48,12 +48,12 @@ pub struct Drained {
     pub cut_off: usize,
 }
 
-/// Serves `handler` on `listener` until `shutdown` ends, then lets open exchanges finish under `limits.drain_deadline`.
+/// Serves `handler` to `arrivals` until `shutdown` ends, then lets open exchanges finish under `limits.drain_deadline`.
 ///
 /// The listener is closed first, idle connections at once. Dropping the returned future cuts off everything.
 /// A request reaches the handler whole, with the client's [`Peer`] among its extensions.
 pub async fn serve<H, F>(
-    listener: TcpListener,
+    arrivals: Arrivals,
     limits: Limits,
     handler: H,
     shutdown: impl Future<Output = ()>,
@@ -62,44 +62,13 @@ where
     H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    serve_quickly(listener, limits, Nothing, handler, shutdown).await
+    serve_quickly(arrivals, limits, None, Nothing, handler, shutdown).await
 }
 
-/// As [`serve`], behind TLS; `quick` is told what went wrong, but asked for no answer.
-pub async fn serve_tls<Q, H, F>(
-    listener: TcpListener,
-    limits: Limits,
-    tls: Tls,
-    quick: Q,
-    handler: H,
-    shutdown: impl Future<Output = ()>,
-) -> Drained
-where
-    Q: Quick,
-    H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
-{
-    serve_all(listener, limits, Some(tls), quick, handler, shutdown).await
-}
-
-/// As [`serve`]; plain requests that `quick` has a prepared answer for never reach the handler.
+/// As [`serve`]; plain requests that `quick` has a prepared answer for never reach the handler. Behind TLS `quick` is told
+/// what went wrong, but asked for no answer.
 pub async fn serve_quickly<Q, H, F>(
-    listener: TcpListener,
-    limits: Limits,
-    quick: Q,
-    handler: H,
-    shutdown: impl Future<Output = ()>,
-) -> Drained
-where
-    Q: Quick,
-    H: Fn(Request<Bytes>) -> F + Send + Sync + 'static,
-    F: Future<Output = Answer> + Send + 'static,
-{
-    serve_all(listener, limits, None, quick, handler, shutdown).await
-}
-
-async fn serve_all<Q, H, F>(
-    listener: TcpListener,
+    mut arrivals: Arrivals,
     limits: Limits,
     tls: Option<Tls>,
     quick: Q,
@@ -126,11 +95,18 @@ where
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (slot, stream, peer) = admit(&listener, &port.slots) => {
+            (slot, stream, peer) = admit(&mut arrivals, &port.slots) => {
                 let read = port.first_look(&stream);
                 if matches!(read, Some(Burst::Over)) {
                     continue;
                 }
+                let stream = match stream.settle() {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        warn!(%error, peer = %peer, "connection dropped");
+                        continue;
+                    }
+                };
                 let port = Arc::clone(&port);
                 connections.spawn(async move {
                     port.begin(stream, read, Peer(peer)).await;
@@ -139,20 +115,20 @@ where
             }
         }
     }
-    drop(listener);
+    drop(arrivals);
     closing.send_replace(true);
     drain(connections, port.limits.drain_deadline).await
 }
 
 /// Waits for a free slot, then for a connection. Safe to cancel at any point.
 async fn admit(
-    listener: &TcpListener,
+    arrivals: &mut Arrivals,
     slots: &Arc<Semaphore>,
-) -> (Option<OwnedSemaphorePermit>, TcpStream, SocketAddr) {
+) -> (Option<OwnedSemaphorePermit>, Newcomer, SocketAddr) {
     // The semaphore is never closed, so a slot always comes.
     let slot = Arc::clone(slots).acquire_owned().await.ok();
     loop {
-        match listener.accept().await {
+        match arrivals.next().await {
             Ok((stream, peer)) => return (slot, stream, peer),
             Err(error) => {
                 warn!(%error, "accept failed");
@@ -203,7 +179,7 @@ where
     }
 
     /// What is there at once; behind TLS nothing can be read yet.
-    fn first_look(&self, stream: &TcpStream) -> Option<Burst> {
+    fn first_look(&self, stream: &Newcomer) -> Option<Burst> {
         if self.tls.is_some() {
             return None;
         }

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, Request, StatusCode};
-use serve::{Answer, Drained, Limits, Peer, answer, serve};
+use serve::{Answer, Arrivals, Drained, Limits, Peer, answer, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -30,8 +30,8 @@ struct Server {
 }
 
 async fn start(limits: Limits) -> Server {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let arrivals = Arrivals::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let address = arrivals.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let entered = Arc::new(Notify::new());
     let enter = Arc::clone(&entered);
@@ -43,7 +43,7 @@ async fn start(limits: Limits) -> Server {
         }
     };
     let shutdown = async { drop(stopped.await) };
-    let ended = tokio::spawn(serve(listener, limits, handler, shutdown));
+    let ended = tokio::spawn(serve(arrivals, limits, handler, shutdown));
     Server {
         address,
         stop,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Parser as _;
 use httpsite::run::{Ports, serve_until};
 use httpsite::settings::{Args, Settings};
+use serve::Arrivals;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -42,8 +43,8 @@ impl Got {
 
 /// Starts with these flags; no probe and no drain delay unless they say so.
 pub(crate) async fn start(flags: &[&str]) -> Site {
-    let listener = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
-    let (clients, secure, admin) = (listener().await, listener().await, listener().await);
+    let arrivals = || async { Arrivals::bind(([127, 0, 0, 1], 0).into()).await.unwrap() };
+    let (clients, secure, admin) = (arrivals().await, arrivals().await, arrivals().await);
     let mut all = vec!["httpsite"];
     for (flag, value) in [("--probe-period-ms", "0"), ("--drain-delay-ms", "0")] {
         if !flags.contains(&flag) {
@@ -53,7 +54,7 @@ pub(crate) async fn start(flags: &[&str]) -> Site {
     all.extend(flags);
     let settings = Settings::new(Args::parse_from(all)).unwrap();
     let (stop, stopped) = oneshot::channel();
-    let at = |port: &TcpListener| port.local_addr().unwrap();
+    let at = |port: &Arrivals| port.local_addr().unwrap();
     let stopped = async { drop(stopped.await) };
     Site {
         clients: at(&clients),

@@ -11,9 +11,9 @@ use hyper::StatusCode;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use serve::{Answer, Asked, Limits, Prepared, Quick, Tls, Unsecured, serve_tls};
+use serve::{Answer, Arrivals, Asked, Limits, Prepared, Quick, Tls, Unsecured, serve_quickly};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
@@ -300,8 +300,8 @@ async fn a_handshake_has_a_slot_and_a_deadline() {
     let first = pair.read("2026-01-01T00:00:00Z".parse().unwrap());
     let first = first.unwrap_or_else(|error| panic!("{error}"));
     let (_configs, seen) = watch::channel(first.config);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let to = listener.local_addr().unwrap();
+    let arrivals = Arrivals::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let to = arrivals.local_addr().unwrap();
     let limits = Limits {
         max_connections: 1,
         ..Limits::default()
@@ -309,10 +309,10 @@ async fn a_handshake_has_a_slot_and_a_deadline() {
     let turned = Turned::default();
     let tls = Tls::new(seen).within(Duration::from_millis(150));
     let handler = |_| async { answered() };
-    tokio::spawn(serve_tls(
-        listener,
+    tokio::spawn(serve_quickly(
+        arrivals,
         limits,
-        tls,
+        Some(tls),
         turned.clone(),
         handler,
         pending(),
