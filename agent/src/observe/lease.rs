@@ -10,16 +10,17 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use kube_access::{ApiError, Failure, IDLE, Objects, Sight, chain};
 use tokio::sync::{Notify, watch};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::clock::Clock;
 use crate::kubernetes::ApiCounter;
 use crate::names::GroupNames;
 use crate::record_codec;
 
-/// Between two readings on demand, and the longest pause after readings that failed.
+/// Between two readings on demand.
 const READ_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_READ_PAUSE: Duration = Duration::from_secs(1);
+/// The same while they are forbidden.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// The newest view of the group Lease, fed by a watch, by reads on demand and by our own writes.
 #[derive(Clone)]
@@ -198,25 +199,23 @@ impl Shared {
         }
     }
 
-    /// Reads on demand, at most every [`READ_PAUSE`]; more and more rarely while that fails.
+    /// Reads on demand, at most every [`READ_PAUSE`]; more rarely while it is forbidden, which only a person changes.
     async fn reads(&self) {
-        let (mut pause, mut told) = (READ_PAUSE, None);
+        let mut forbidden = false;
         loop {
             self.read.notified().await;
             match self.read_once().await {
-                Ok(()) => (pause, told) = (READ_PAUSE, None),
-                Err(error) => {
+                Ok(()) => forbidden = false,
+                Err(error) if error.failure() == Failure::Forbidden => {
                     // Said once: this is asked again for as long as it is needed.
-                    if told.replace(error.failure()) != Some(error.failure()) {
-                        let remedy = match error.failure() {
-                            Failure::Forbidden => "grant get in the Role, or no group can form",
-                            _ => "it is tried again",
-                        };
-                        warn!(error = %chain(&error), remedy, "the group Lease could not be read");
+                    if !std::mem::replace(&mut forbidden, true) {
+                        let remedy = "grant get in the Role, or no group can form";
+                        warn!(error = %chain(&error), remedy, "the group Lease may not be read");
                     }
-                    pause = (pause * 2).min(LONGEST_READ_PAUSE);
                 }
+                Err(error) => debug!(error = %chain(&error), "the group Lease could not be read"),
             }
+            let pause = if forbidden { FORBIDDEN_PAUSE } else { READ_PAUSE };
             tokio::time::sleep(pause).await;
         }
     }
