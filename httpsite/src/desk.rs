@@ -8,6 +8,8 @@
 //! In a ConfigMap both stand in its data, or in annotations under `rocketmq-ha.io/`, so that `kubectl annotate` is a switch;
 //! in a file they are lines `key=value`. An order that cannot be read is ignored, and the one before it stays.
 
+pub(crate) mod place;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;

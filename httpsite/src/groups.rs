@@ -3,6 +3,7 @@
 //!
 //! For people only: nothing is decided by it, so a record's digest is not checked here.
 
+pub(crate) mod masters;
 pub mod view;
 
 use std::collections::BTreeMap;

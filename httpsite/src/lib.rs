@@ -30,6 +30,7 @@ pub mod groups;
 mod hints;
 pub mod http;
 pub mod kept;
+mod kubernetes;
 pub mod list;
 pub mod list_name;
 pub mod metrics;
@@ -43,6 +44,7 @@ pub mod site;
 pub mod source;
 pub mod status;
 pub mod switch;
+mod tasks;
 pub mod trouble;
 mod validity;
 

@@ -1,71 +1,38 @@
 //! Everything is built, wired and spawned here, and watched until the end.
 
-use std::collections::BTreeMap;
-use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use hickory_resolver::TokioResolver;
-use kube::Client;
-use kube_access::ApiCounter;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serve::{Arrivals, Limits, Tls, serve, serve_quickly};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::{Instrument as _, error_span, info, warn};
+use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::certificate::{self, Pair};
 use crate::clock::Clock;
 use crate::desk::Desk;
-use crate::event::{Announcer, announce};
-use crate::groups::{self, Groups};
+use crate::desk::place::follow_desk;
+use crate::groups;
+use crate::groups::masters::count_masters;
 use crate::http::{Http, LONGEST_WAIT};
 use crate::kept::Kept;
+use crate::kubernetes::{Kube, kube};
 use crate::list_name::ListName;
 use crate::metrics::Metrics;
-use crate::name_server::{ServerSet, parse_servers};
+use crate::name_server::ServerSet;
 use crate::probe::{Findings, probe};
 use crate::settings::{Args, DeskPlace, Settings};
 use crate::site::{Ear, Inputs, Site};
-use crate::source::{Source, Voice, configmap, dns, file, slices};
+use crate::source::listener::Listener;
+use crate::source::{Voice, configmap};
 use crate::status::Status;
 use crate::switch::Switch;
-
-/// Connecting to the API server may take so long.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How often `rocketmq_httpsite_group_master_present` is made anew.
-const GROUPS_PERIOD: Duration = Duration::from_secs(2);
-
-/// The parts that run until the process ends, by name.
-#[derive(Default)]
-struct Tasks(JoinSet<&'static str>);
-
-impl Tasks {
-    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let span = error_span!("task", name);
-        self.0.spawn(
-            async move {
-                task.await;
-                name
-            }
-            .instrument(span),
-        );
-    }
-
-    /// Waits for the first that ends, which none should.
-    async fn first_end(&mut self) -> anyhow::Error {
-        match self.0.join_next().await {
-            Some(Ok(name)) => anyhow!("the part {name:?} ended by itself"),
-            Some(Err(error)) => anyhow!(error).context("a part of httpsite panicked"),
-            None => anyhow!("no part of httpsite runs"),
-        }
-    }
-}
+use crate::tasks::Tasks;
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -195,7 +162,7 @@ pub async fn serve_until(
         kept,
     };
     let mut site = Site::new(settings.rules, clock, inputs);
-    let mut resolver = None;
+    let mut listener = Listener::new(&settings, kube.as_ref());
     for (name, list) in &settings.lists {
         let mut ears = Vec::new();
         for (text, source) in &list.sources {
@@ -204,14 +171,7 @@ pub async fn serve_until(
                 text: text.clone(),
                 words,
             });
-            follow(
-                source,
-                voice,
-                &settings,
-                kube.as_ref(),
-                &mut resolver,
-                &mut tasks,
-            )?;
+            listener.listen(source, voice, &mut tasks)?;
         }
         site.add(name.clone(), list.partner.clone(), ears);
     }
@@ -340,188 +300,6 @@ fn limits(max_connections: usize) -> Limits {
     }
 }
 
-/// The API server, where something needs it.
-struct Kube {
-    client: Client,
-    counter: ApiCounter,
-}
-
-fn kube(settings: &Settings, metrics: &Metrics) -> anyhow::Result<Option<Kube>> {
-    let Some(kube) = &settings.kube else {
-        return Ok(None);
-    };
-    Ok(Some(Kube {
-        client: kube.access.client(&kube.namespace, CONNECT)?,
-        counter: ApiCounter::register(metrics.registry(), "rocketmq_httpsite")?,
-    }))
-}
-
-fn needed(kube: Option<&Kube>) -> anyhow::Result<&Kube> {
-    kube.context("a source needs Kubernetes, and none is set up")
-}
-
-fn follow_desk(
-    settings: &Settings,
-    kube: Option<&Kube>,
-    desk: watch::Sender<Desk>,
-    bell: &Arc<Notify>,
-    clock: Clock,
-    tasks: &mut Tasks,
-) -> anyhow::Result<Announcer> {
-    let (names, bell) = (settings.names, Arc::clone(bell));
-    let take = move |desk: &watch::Sender<Desk>, read: &dyn Fn(&Desk) -> Desk| {
-        let changed = desk.send_if_modified(|now| {
-            let new = read(now);
-            let changed = *now != new;
-            for fault in new
-                .faults
-                .iter()
-                .filter(|fault| !now.faults.contains(fault))
-            {
-                warn!(
-                    fault,
-                    "an order on the desk cannot be read; the one before it stays"
-                );
-            }
-            *now = new;
-            changed
-        });
-        if changed {
-            bell.notify_one();
-        }
-    };
-    match &settings.desk {
-        DeskPlace::None => {
-            // The receivers stay valid as long as somebody holds the sender.
-            tasks.spawn("desk", async move {
-                pending::<()>().await;
-                drop(desk);
-            });
-            Ok(Announcer::silent())
-        }
-        DeskPlace::File(path) => {
-            let sink = move |text: file::Text| match text {
-                Ok(text) => take(&desk, &|before| Desk::of_text(&text, before, names)),
-                Err(fault) => take(&desk, &|before| Desk {
-                    faults: vec![fault.clone()],
-                    ..before.clone()
-                }),
-            };
-            tasks.spawn("desk", file::follow(path.clone(), sink));
-            Ok(Announcer::silent())
-        }
-        DeskPlace::ConfigMap(object) => {
-            let kube = needed(kube)?;
-            let (announcer, task) = announce(
-                kube.client.clone(),
-                object.clone(),
-                clock,
-                kube.counter.clone(),
-            );
-            tasks.spawn("events", task);
-            let counter = kube.counter.clone();
-            let task =
-                configmap::follow(kube.client.clone(), object.clone(), counter, move |seen| {
-                    match seen {
-                        Ok(Some(map)) => {
-                            take(&desk, &|before| Desk::of_config_map(map, before, names));
-                        }
-                        Ok(None) => take(&desk, &|_| Desk::default()),
-                        Err(fault) => take(&desk, &|before| Desk {
-                            faults: vec![fault.clone()],
-                            ..before.clone()
-                        }),
-                    }
-                });
-            tasks.spawn("desk", task);
-            Ok(announcer)
-        }
-    }
-}
-
-fn follow(
-    source: &Source,
-    voice: Voice,
-    settings: &Settings,
-    kube: Option<&Kube>,
-    resolver: &mut Option<TokioResolver>,
-    tasks: &mut Tasks,
-) -> anyhow::Result<()> {
-    let names = settings.names;
-    match source.clone() {
-        Source::Static(servers) => {
-            voice.say(servers);
-            Ok(())
-        }
-        Source::File(path) => {
-            tasks.spawn(
-                "file",
-                file::follow(path, move |text| {
-                    voice.tell(text.and_then(|text| {
-                        parse_servers(&text, names).map_err(|error| error.to_string())
-                    }));
-                }),
-            );
-            Ok(())
-        }
-        Source::ConfigMap { object, key } => {
-            let kube = needed(kube)?;
-            let counter = kube.counter.clone();
-            let place = format!("{} of ConfigMap {}", key, object.name);
-            let task = configmap::follow(kube.client.clone(), object, counter, move |seen| {
-                voice.tell(seen.and_then(|map| {
-                    let data = map.and_then(|map| map.data.as_ref());
-                    let text = data.and_then(|data| data.get(&key));
-                    let text = text.ok_or_else(|| format!("{place} does not exist"))?;
-                    parse_servers(text, names).map_err(|error| format!("{place}: {error}"))
-                }));
-            });
-            tasks.spawn("configmap", task);
-            Ok(())
-        }
-        Source::Slices {
-            namespace,
-            labels,
-            port,
-        } => {
-            let kube = needed(kube)?;
-            let (client, counter) = (kube.client.clone(), kube.counter.clone());
-            tasks.spawn(
-                "endpointslices",
-                slices::follow(client, namespace, labels, port, counter, voice),
-            );
-            Ok(())
-        }
-        Source::Dns { name, port } => {
-            let question = dns::Question::Addresses(name, port);
-            tasks.spawn(
-                "dns",
-                dns::follow(resolved(resolver, &settings.dns_servers)?, question, voice),
-            );
-            Ok(())
-        }
-        Source::Srv { name } => {
-            let question = dns::Question::Services(name);
-            tasks.spawn(
-                "dns",
-                dns::follow(resolved(resolver, &settings.dns_servers)?, question, voice),
-            );
-            Ok(())
-        }
-    }
-}
-
-/// One resolver for all DNS sources: it keeps what it looked up.
-fn resolved(
-    resolver: &mut Option<TokioResolver>,
-    servers: &[SocketAddr],
-) -> anyhow::Result<TokioResolver> {
-    if let Some(resolver) = resolver {
-        return Ok(resolver.clone());
-    }
-    Ok(resolver.insert(dns::resolver(servers)?).clone())
-}
-
 fn switch(settings: &Settings, kube: Option<&Kube>) -> Option<Switch> {
     let DeskPlace::ConfigMap(object) = &settings.desk else {
         return None;
@@ -537,30 +315,4 @@ fn switch(settings: &Settings, kube: Option<&Kube>) -> Option<Switch> {
         token_file: Arc::new(settings.admin_token_file.clone()?),
         lists: Arc::new(settings.lists.iter().filter_map(with_partner).collect()),
     })
-}
-
-async fn count_masters(groups: watch::Receiver<Groups>, metrics: Metrics, clock: Clock) {
-    let mut shown: BTreeMap<[String; 3], bool> = BTreeMap::new();
-    loop {
-        let views = groups.borrow().clone().views(clock.tick());
-        let now: BTreeMap<[String; 3], bool> = views
-            .into_iter()
-            .map(|view| {
-                (
-                    [view.namespace, view.cluster, view.broker],
-                    view.master_present,
-                )
-            })
-            .collect();
-        let gauges = &metrics.group_master_present;
-        for gone in shown.keys().filter(|key| !now.contains_key(*key)) {
-            let _ = gauges.remove_label_values(&gone.each_ref().map(String::as_str));
-        }
-        for (key, present) in &now {
-            let labels = key.each_ref().map(String::as_str);
-            gauges.with_label_values(&labels).set(i64::from(*present));
-        }
-        shown = now;
-        sleep(GROUPS_PERIOD).await;
-    }
 }

@@ -3,6 +3,7 @@
 pub mod configmap;
 pub mod dns;
 pub mod file;
+pub(crate) mod listener;
 pub mod slices;
 
 use std::net::IpAddr;

@@ -215,7 +215,11 @@ impl Shared {
                 }
                 Err(error) => debug!(error = %chain(&error), "the group Lease could not be read"),
             }
-            let pause = if forbidden { FORBIDDEN_PAUSE } else { READ_PAUSE };
+            let pause = if forbidden {
+                FORBIDDEN_PAUSE
+            } else {
+                READ_PAUSE
+            };
             tokio::time::sleep(pause).await;
         }
     }
