@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::{Resource, ResourceExt as _};
@@ -19,7 +20,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// How long the server may keep one watch open, in seconds.
 const WATCH_SECONDS: u32 = 290;
-/// A watch that lived this long was a working one: the next pause is the first again, and its end is no failure.
+/// A watch that was open for this long was a working one: the next pause is the first again, and its end is no failure.
 const STEADY: Duration = Duration::from_secs(1);
 /// How long a watch may say nothing, not even a bookmark, before its connection is taken for dead. A server sends
 /// bookmarks about once a minute.
@@ -67,17 +68,16 @@ where
     pub async fn follow(&self, again: &Notify, mut sink: impl FnMut(Sight<K>)) {
         let mut pause = MIN_PAUSE;
         loop {
-            let began = Instant::now();
-            let failure = tokio::select! {
-                failure = self.round(&mut sink) => failure,
+            let ended = tokio::select! {
+                ended = self.round(&mut sink) => ended,
                 () = again.notified() => continue,
             };
             debug!(
                 resource = self.resource,
-                failure = failure.as_str(),
+                failure = ended.failure.as_str(),
                 "watch ended"
             );
-            if began.elapsed() >= STEADY {
+            if ended.open >= STEADY {
                 pause = MIN_PAUSE;
             }
             tokio::select! {
@@ -90,7 +90,7 @@ where
     }
 
     /// One list and the watches after it, until one of them fails.
-    async fn round(&self, sink: &mut impl FnMut(Sight<K>)) -> Failure {
+    async fn round(&self, sink: &mut impl FnMut(Sight<K>)) -> Ended {
         sink(Sight::Asking);
         let params = ListParams {
             label_selector: self.labels.clone(),
@@ -107,7 +107,7 @@ where
                 if error.failure() == Failure::Forbidden {
                     warn!(resource = self.resource, error = %chain(&error), "not allowed to list: grant list and watch in the Role");
                 }
-                return error.failure();
+                return Ended::unopened(error.failure());
             }
         };
         let mut version = list
@@ -117,23 +117,30 @@ where
             .unwrap_or_else(|| "0".to_owned());
         sink(Sight::All(list.items));
         loop {
+            let stream = match self.open(&version).await {
+                Ok(stream) => stream,
+                Err(failure) => return Ended::unopened(failure),
+            };
             let began = Instant::now();
-            if let Err(failure) = self.watch(&mut version, sink).await {
-                return failure;
-            }
-            // The server closed it in order: go on from where it was. One that closes at once is not asked at once.
-            if began.elapsed() < STEADY {
-                return Failure::Transport;
+            let end = self.listen(stream, &mut version, sink).await;
+            let open = began.elapsed();
+            match end {
+                Err(failure) => return Ended { failure, open },
+                // The server closed it in order: go on from where it was. One that closes at once is not asked at once.
+                Ok(()) if open < STEADY => {
+                    let failure = Failure::Transport;
+                    return Ended { failure, open };
+                }
+                Ok(()) => {}
             }
         }
     }
 
-    /// One watch. Ok: the server closed it in order.
-    async fn watch(
+    /// Begins a watch.
+    async fn open(
         &self,
-        version: &mut String,
-        sink: &mut impl FnMut(Sight<K>),
-    ) -> Result<(), Failure> {
+        version: &str,
+    ) -> Result<BoxStream<'static, kube::Result<WatchEvent<K>>>, Failure> {
         let params = WatchParams {
             label_selector: self.labels.clone(),
             field_selector: self.fields.clone(),
@@ -147,7 +154,16 @@ where
             .call("watch", self.resource, self.limit, request)
             .await
             .map_err(|error| error.failure())?;
-        let mut stream = stream.boxed();
+        Ok(stream.boxed())
+    }
+
+    /// One watch. Ok: the server closed it in order.
+    async fn listen(
+        &self,
+        mut stream: BoxStream<'static, kube::Result<WatchEvent<K>>>,
+        version: &mut String,
+        sink: &mut impl FnMut(Sight<K>),
+    ) -> Result<(), Failure> {
         loop {
             let event = match timeout(self.idle, stream.try_next()).await {
                 Ok(Ok(Some(event))) => event,
@@ -179,6 +195,21 @@ where
     fn broken(&self, failure: Failure) -> Failure {
         self.counter.count("watch", self.resource, failure.as_str());
         failure
+    }
+}
+
+/// How a round ended.
+#[derive(Debug)]
+struct Ended {
+    failure: Failure,
+    /// For how long its last watch had been open: not the time in which nobody answered.
+    open: Duration,
+}
+
+impl Ended {
+    const fn unopened(failure: Failure) -> Self {
+        let open = Duration::ZERO;
+        Self { failure, open }
     }
 }
 
@@ -227,6 +258,8 @@ mod tests {
         Ends(&'static str),
         /// Nothing, for ever.
         Hangs,
+        /// Not even that it has begun.
+        Unanswered,
     }
 
     /// A server that answers every list; and how many lists and watches it was asked for.
@@ -262,6 +295,7 @@ mod tests {
         let body = match (watching, watch) {
             (false, _) => LIST,
             (true, Watch::Ends(body)) => body,
+            (true, Watch::Unanswered) => std::future::pending().await,
             (true, Watch::Hangs) => {
                 let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
                 stream.write_all(head.as_bytes()).await.unwrap();
@@ -289,6 +323,19 @@ mod tests {
             let watches = asked[1].load(SeqCst);
             assert!((2..=6).contains(&watches), "{watches} watches for {body:?}");
         }
+    }
+
+    /// Else a server that hangs, and that is asked again after each time-out, is never asked more rarely.
+    #[tokio::test]
+    async fn the_time_in_which_nobody_answered_is_no_steady_watch() {
+        let (objects, _) = server(Watch::Unanswered).await;
+        let objects = Objects {
+            limit: STEADY + STEADY / 4,
+            ..objects
+        };
+        let ended = objects.round(&mut |_| {}).await;
+        assert_eq!(ended.failure, Failure::Timeout);
+        assert!(ended.open < STEADY, "{ended:?}");
     }
 
     #[tokio::test]
