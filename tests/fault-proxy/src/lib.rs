@@ -10,5 +10,6 @@
 mod proxy;
 mod rule;
 
-pub use proxy::FaultProxy;
+pub use hyper::Method;
+pub use proxy::{Counted, FaultProxy};
 pub use rule::{Fault, Rule, When, Which};

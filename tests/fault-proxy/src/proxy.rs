@@ -15,7 +15,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use kube::Client;
 use kube::client::Body as KubeBody;
@@ -107,6 +107,17 @@ impl FaultProxy {
         }
     }
 
+    /// Cuts all connections, watches included. Clients may come again at once.
+    pub fn cut(&self) {
+        self.book.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// All requests so far, whatever became of them.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        *self.book.counted()
+    }
+
     /// Requests that a rule has met so far.
     #[must_use]
     pub fn hits(&self, number: usize) -> u32 {
@@ -123,9 +134,62 @@ impl Drop for FaultProxy {
     }
 }
 
-/// All rules there ever were.
-#[derive(Debug, Default)]
-struct Book(Mutex<Vec<Entry>>);
+/// Requests by what they want.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Gets and lists.
+    pub reads: u64,
+    /// Watches that were begun.
+    pub watches: u64,
+    /// All others.
+    pub writes: u64,
+}
+
+impl Counted {
+    /// Of all kinds.
+    #[must_use]
+    pub const fn all(&self) -> u64 {
+        self.reads + self.watches + self.writes
+    }
+
+    /// What came since then.
+    #[must_use]
+    pub const fn since(&self, then: Self) -> Self {
+        Self {
+            reads: self.reads - then.reads,
+            watches: self.watches - then.watches,
+            writes: self.writes - then.writes,
+        }
+    }
+
+    fn add(&mut self, request: &Request<Incoming>) {
+        let watch = |query: &str| query.contains("watch=true");
+        let kind = match *request.method() {
+            Method::GET if request.uri().query().is_some_and(watch) => &mut self.watches,
+            Method::GET => &mut self.reads,
+            _ => &mut self.writes,
+        };
+        *kind += 1;
+    }
+}
+
+/// All rules there ever were, and all requests.
+#[derive(Debug)]
+struct Book {
+    entries: Mutex<Vec<Entry>>,
+    counted: Mutex<Counted>,
+    cuts: watch::Sender<u64>,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            entries: Mutex::default(),
+            counted: Mutex::default(),
+            cuts: watch::Sender::new(0),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -147,10 +211,15 @@ struct Hit {
 impl Book {
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
         // A panic of another holder leaves whole entries.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hit(&self, request: &Request<Incoming>) -> Option<Hit> {
+        self.counted().add(request);
         let mut entries = self.entries();
         let (number, entry) = entries.iter_mut().enumerate().find(|(_, entry)| {
             entry.holds() && entry.rule.which.fits(request.method(), request.uri())
@@ -197,12 +266,16 @@ async fn run(listener: TcpListener, back: Client, book: Arc<Book>) {
 async fn connection(stream: TcpStream, back: Client, book: Arc<Book>) {
     // An event must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    let mut cuts = book.cuts.subscribe();
     let service = service_fn(|request| answer(&back, &book, request));
-    // Ends with an error wherever a fault cuts it: that is meant.
-    let _ = http1::Builder::new()
+    let served = http1::Builder::new()
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    // Ends with an error wherever a fault cuts it: that is meant.
+    tokio::select! {
+        _ = served => {}
+        _ = cuts.changed() => {}
+    }
 }
 
 /// An error cuts the connection.
