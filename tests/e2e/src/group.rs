@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use fault_proxy::FaultProxy;
 use playground::clock::now;
 use playground::kube::{self, BESIDE, NAMESPACE};
 use playground::lease::GroupLease;
@@ -62,8 +63,19 @@ pub struct Shape {
     pub lookup: Lookup,
     /// What their Kubernetes is. On [`Place::Hosts`] it is the one in memory.
     pub api: ApiKind,
+    /// How the agents get there.
+    pub way: Way,
     /// Where the members are.
     pub place: Place,
+}
+
+/// How agents get to their API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By themselves.
+    Direct,
+    /// Through a proxy that breaks what it is told to: [`Group::proxy`].
+    Proxied,
 }
 
 /// Where members are.
@@ -96,6 +108,7 @@ impl Default for Shape {
             members: 2,
             lookup: Lookup::List,
             api: ApiKind::Memory,
+            way: Way::Direct,
             place: Place::Loopback,
         }
     }
@@ -122,6 +135,7 @@ pub struct Group<'a> {
     names: NameServers,
     site: Option<Site>,
     http_site: Option<HttpSite>,
+    proxy: Option<FaultProxy>,
     plane: Arc<ControlPlane>,
     namespace: &'static str,
     programs: Programs,
@@ -230,13 +244,21 @@ impl<'a> Group<'a> {
                 Some(started.url())
             }
         };
+        let mut kube = plane.agents().clone();
+        let proxy = match shape.way {
+            Way::Direct => None,
+            Way::Proxied => Some(FaultProxy::start(&kube).await?),
+        };
+        if let Some(proxy) = &proxy {
+            (kube.kube_url, kube.kube_ca_file) = (Some(proxy.url()), None);
+        }
         let indexes = 0..shape.members;
         let spec = GroupSpec {
             name: name.clone(),
             members: indexes.map(|index| format!("{name}-{index}")).collect(),
             name_servers: names.addresses.clone(),
             name_server_site: url,
-            kube: plane.agents().clone(),
+            kube,
             namespace: namespace.to_owned(),
             key_file: ground.group_key(&of_group("key"))?,
             agent_flags: shape.flags,
@@ -257,6 +279,7 @@ impl<'a> Group<'a> {
             names,
             site,
             http_site,
+            proxy,
             plane,
             namespace,
             programs,
@@ -325,6 +348,15 @@ impl<'a> Group<'a> {
     pub fn http_site(&self) -> Result<&HttpSite> {
         let site = self.http_site.as_ref();
         site.context("find the group's httpsite: it has none")
+    }
+
+    /// What stands before the API server of a group with [`Way::Proxied`].
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn proxy(&self) -> Result<&FaultProxy> {
+        let proxy = self.proxy.as_ref();
+        proxy.context("find the proxy before the API server: this group has none")
     }
 
     /// The network of a group with [`Place::Hosts`].

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kube_api::KubeApi;
+use playground::ApiKind;
 use playground::archive::Archives;
+use playground::http;
 use playground::logs;
 use playground::traffic::{Consumer, Number, Probers, Producer};
 use serde::Serialize;
@@ -17,6 +19,9 @@ use crate::group::{Group, LIMIT, Shape, counted};
 
 /// Set to a file: every trial adds its costs to it, one JSON object a line.
 pub const COSTS_VARIABLE: &str = "ROCKETMQ_HA_COSTS";
+
+const REQUESTS: &str = "rocketmq_ha_api_requests_total{";
+const WRITES: [&str; 4] = ["create", "update", "patch", "delete"];
 
 /// Messages before the fault and after the recovery.
 const SOME: u64 = 100;
@@ -121,6 +126,19 @@ impl<'a> Trial<'a> {
         };
     }
 
+    /// [`Self::strike`] on this kind of API: nobody but the agents themselves counts the writes of a real one. An agent that
+    /// is started anew counts from nought.
+    ///
+    /// # Errors
+    /// When an agent does not tell.
+    pub async fn strike_on(&mut self, api: ApiKind) -> Result<()> {
+        self.strike();
+        if api == ApiKind::Real {
+            self.struck.writes = written_by_agents(&self.group).await?;
+        }
+        Ok(())
+    }
+
     /// A machine forgets what it had not written: what is lost is in no archive then.
     pub fn forgets(&mut self) {
         self.forgetful = true;
@@ -174,7 +192,11 @@ impl<'a> Trial<'a> {
     /// When one of these is not so.
     pub async fn end(self) -> Result<Costs> {
         let master = self.healed().await?;
-        let api_writes = writes(&self.group) - self.struck.writes;
+        let api_writes = match self.group.plane().memory() {
+            Some(api) => api.writes(),
+            None => written_by_agents(&self.group).await?,
+        };
+        let api_writes = api_writes.saturating_sub(self.struck.writes);
         let took = self.producer.elapsed().saturating_sub(self.struck.at);
         let case = self.group.case();
         case.say(counted(&self.producer));
@@ -217,6 +239,31 @@ fn writes(group: &Group<'_>) -> u64 {
     group.plane().memory().map_or(0, KubeApi::writes)
 }
 
+/// As their metrics have it.
+async fn written_by_agents(group: &Group<'_>) -> Result<u64> {
+    let mut sum = 0;
+    for index in group.indexes() {
+        let metrics = http::get(group.member(index).admin(), "/metrics").await?;
+        sum += written(&metrics.body);
+    }
+    Ok(sum)
+}
+
+/// Requests that would change something, whatever became of them.
+fn written(metrics: &str) -> u64 {
+    let lines = metrics
+        .lines()
+        .filter(|line| line.starts_with(REQUESTS))
+        .filter(|line| {
+            WRITES
+                .iter()
+                .any(|verb| line.contains(&format!("verb=\"{verb}\"")))
+        });
+    lines
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+        .sum()
+}
+
 /// A log that was copied anew begins later; what both have must be equal.
 async fn equal_logs(group: &Group<'_>, master: usize) -> Result<()> {
     group.replicated(master).await?;
@@ -243,4 +290,21 @@ fn write_down(costs: &Costs) -> Result<()> {
         .with_context(|| format!("open {COSTS_VARIABLE} {}", path.display()))?;
     let line = serde_json::to_string(costs)?;
     writeln!(file, "{line}").with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_are_told_from_reads() {
+        let metrics = "\
+# TYPE rocketmq_ha_api_requests_total counter
+rocketmq_ha_api_requests_total{code=\"ok\",resource=\"leases\",verb=\"update\"} 30
+rocketmq_ha_api_requests_total{code=\"transport\",resource=\"leases\",verb=\"patch\"} 2
+rocketmq_ha_api_requests_total{code=\"ok\",resource=\"leases\",verb=\"list\"} 7
+rocketmq_ha_other_total{verb=\"update\"} 100
+";
+        assert_eq!(written(metrics), 32);
+    }
 }
