@@ -5,6 +5,7 @@
 //! `ROCKETMQ_HA_COSTS=file`, written down.
 
 mod api_server;
+mod broken_answers;
 mod control_plane;
 mod cut_off;
 mod lease;
