@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use e2e::holds::holds;
 use e2e::{Case, Shape, Trial, on_each_version, on_the_quickest};
 use kube_api::Mode;
+use playground::traffic::Outcome;
 
-on_each_version!(away_for_less_than_a_permit, away_for_longer);
+on_each_version!(away_for_less_than_a_permit, away_at_qos_0, away_at_qos_1);
 on_the_quickest!(
     refuses_for_a_while,
     throttles_for_a_while,
@@ -17,6 +18,9 @@ on_the_quickest!(
 
 /// A permit of these stories lasts 4 s, a renewal comes every 0.8 s.
 const SHORT: Duration = Duration::from_millis(1500);
+
+/// Longer than a member waits before it takes over (6 s), with the permit that ran before.
+const TAKEN_OVER: Duration = Duration::from_secs(10);
 
 /// Nobody notices.
 async fn away_for_less_than_a_permit(case: &Case) -> Result<()> {
@@ -40,14 +44,50 @@ async fn away_for_less_than_a_permit(case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// Without a permit nobody may write (QoS 0: the documented choice); nobody else takes over either, and all goes on.
-async fn away_for_longer(case: &Case) -> Result<()> {
-    let mut trial = Trial::begin(case, Shape::default()).await?;
-    let master = trial.group().master().await?;
+async fn away_at_qos_0(case: &Case) -> Result<()> {
+    away(case, 0).await
+}
+
+/// The lag is bounded by what the master is told; without an API server it is told nothing, so the choice is the same.
+async fn away_at_qos_1(case: &Case) -> Result<()> {
+    away(case, 1).await
+}
+
+/// The documented choice: a master that cannot renew stops at its permit's end, for as long as the API server is away nobody
+/// serves, nobody takes over and the slave's broker goes on (so reads of what it has go on, too); once the API server is
+/// back, the group does by itself.
+async fn away(case: &Case, qos: u8) -> Result<()> {
+    let mut shape = Shape::default();
+    shape.flags.push(format!("--qos={qos}"));
+    let mut trial = Trial::begin(case, shape).await?;
+    let before = trial.group().lease().await?;
+    let master = trial.group().index(&before.term.master)?;
+    let slave = trial.group().other(master);
+    let follower = trial.group().member(slave).jvm_pid();
     trial.strike();
     set(&trial, Mode::Down)?;
     trial.group().dead(master).await?;
+    trial
+        .group()
+        .says(master, &["permit_ending", "lease_unknown", "lease_silent"])
+        .await?;
+    let accepted = trial.producer().ledger().count(Outcome::Accepted);
+    holds("nobody serves", TAKEN_OVER, async || {
+        let pid = trial.group().member(master).jvm_pid();
+        ensure!(pid.is_none(), "the old master runs again: {pid:?}");
+        let now = trial.group().member(slave).jvm_pid();
+        ensure!(
+            now.is_some() && now == follower,
+            "{now:?}, was {follower:?}"
+        );
+        let now = trial.producer().ledger().count(Outcome::Accepted);
+        ensure!(now == accepted, "{now} acknowledged, before {accepted}");
+        Ok(())
+    })
+    .await?;
     set(&trial, Mode::Up)?;
+    let after = trial.group().serving_after(before.term.epoch).await?;
+    ensure!(after.term.epoch > before.term.epoch, "{:?}", after.term);
     trial.end().await?;
     Ok(())
 }
