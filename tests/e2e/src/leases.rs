@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use playground::lease::GroupLease;
 use playground::wait::until;
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::group::{Group, LIMIT};
@@ -37,7 +38,11 @@ impl Group<'_> {
         self.object(Kind::Group).await
     }
 
-    async fn object(&self, kind: Kind) -> Result<Value> {
+    /// A Lease as the API has it; of several the first.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn object(&self, kind: Kind) -> Result<Value> {
         let kind = kind.label();
         let path = format!(
             "{}?labelSelector=rocketmq-ha.io/kind%3D{kind}",
@@ -135,6 +140,24 @@ impl Group<'_> {
 pub fn term_start(lease: &Value) -> Result<u64> {
     let start = &state(lease)?["term"]["start"];
     start.as_u64().context("read the term's start")
+}
+
+/// A record as an agent writes it, whatever is in it: with the digest of its content.
+///
+/// # Errors
+/// When it is no JSON object.
+pub fn seal(mut record: Value) -> Result<String> {
+    let fields = record.as_object_mut().context("seal a record: no object")?;
+    fields.remove("digest");
+    let digest = digest(&SHA256, record.to_string().as_bytes());
+    let hex: String = digest
+        .as_ref()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    record["digest"] = json!(hex);
+    Ok(record.to_string())
 }
 
 fn seq(lease: &Value) -> Result<u64> {

@@ -177,6 +177,14 @@ impl Playground {
         Programs::get(&self.spawner, self.path(), &self.timeline).await
     }
 
+    /// The same programs under the next version number, built from a copy of the source: see [`Member::run_by`].
+    ///
+    /// # Errors
+    /// When they cannot be built.
+    pub async fn next_programs(&self) -> Result<Programs> {
+        programs::next_version::get(&self.spawner, self.path(), &self.timeline).await
+    }
+
     /// Our httpsite called `name`, started, with the list in `file`, which need not be there yet.
     ///
     /// # Errors

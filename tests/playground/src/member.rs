@@ -124,6 +124,11 @@ impl Member {
         self.advertised = Some(address);
     }
 
+    /// Gives it other programs: each from its own next start on.
+    pub fn run_by(&mut self, programs: Programs) {
+        self.programs = programs;
+    }
+
     /// Sets a variable of its agent from its next start on.
     pub fn agent_variable(&mut self, name: &str, value: impl Into<String>) {
         self.variables.push((name.to_owned(), value.into()));

@@ -1,5 +1,7 @@
 //! Our own programs, agent, launcher and httpsite: built when needed, so that `cargo demo` is one command.
 
+pub(crate) mod next_version;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -81,7 +83,8 @@ async fn built(
             own.display()
         );
     };
-    build(spawner, folder, timeline, packages, (&target, profile)).await?;
+    let place = (Path::new(WORKSPACE), target.as_path(), profile);
+    build(spawner, folder, timeline, packages, place).await?;
     Ok(target.join(profile))
 }
 
@@ -102,13 +105,13 @@ async fn build(
     folder: &Path,
     timeline: &Timeline,
     packages: &[&str],
-    (target, profile): (&Path, &str),
+    (workspace, target, profile): (&Path, &Path, &str),
 ) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut spec = ProcessSpec::new(
         "cargo build",
         Path::new(&cargo),
-        Path::new(WORKSPACE),
+        workspace,
         folder.join("cargo.log"),
     )
     .arguments(["build"])

@@ -16,4 +16,5 @@ mod power;
 mod relay;
 mod rights;
 mod stopped;
+mod versions;
 mod wall_clock;
