@@ -1,8 +1,12 @@
 //! More than two members, more than one fault, more than one start.
 
-use anyhow::{Result, ensure};
-use e2e::group::LIMIT;
-use e2e::{Case, Shape, Trial, on_the_newest, on_the_quickest};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::group::{LIMIT, in_ms};
+use e2e::{Case, Shape, Trial, case, on_the_newest, on_the_quickest};
+use playground::Version;
 use playground::clock::now;
 
 on_the_newest!(two_of_three_dead);
@@ -49,23 +53,91 @@ async fn started_in_any_order(case: &Case) -> Result<()> {
         [(0, false), (1, true), (1, false), (0, true)],
     ];
     for order in orders {
-        let before = trial.group().lease().await?;
-        for index in trial.group().indexes() {
-            trial.group_mut().member_mut(index).kill().await?;
-        }
-        for (index, agent) in order {
-            let member = trial.group_mut().member_mut(index);
-            if agent {
-                member.start_agent()?;
-            } else {
-                member.start_launcher()?;
-            }
-        }
-        trial.group().serving_after(before.term.epoch).await?;
-        trial.healed().await?;
+        let steps = order.map(|(index, agent)| (index, agent, Duration::ZERO));
+        start_in(&mut trial, steps).await?;
     }
     trial.end().await?;
     Ok(())
+}
+
+/// Too long for every run: `cargo test --package e2e --test faults -- --ignored --nocapture random_order`. The seed is told;
+/// `ROCKETMQ_HA_SEED` gives one.
+#[test]
+#[ignore = "takes ten minutes"]
+fn started_in_random_order_twenty_times() {
+    let limit = Duration::from_secs(3600);
+    let story = "started_in_random_order_twenty_times";
+    case::play_for(story, Version::V4_9_7, limit, random_orders);
+}
+
+async fn random_orders(case: &Case) -> Result<()> {
+    let seed = match std::env::var("ROCKETMQ_HA_SEED") {
+        Ok(given) => given
+            .parse()
+            .with_context(|| format!("read ROCKETMQ_HA_SEED={given}: a whole number"))?,
+        // Keyed at random by the standard library.
+        Err(_) => RandomState::new().build_hasher().finish(),
+    };
+    case.say(format!("ROCKETMQ_HA_SEED={seed}"));
+    let mut dice = Dice(seed);
+    let mut trial = Trial::begin(case, Shape::default()).await?;
+    trial.strike();
+    let mut longest = Duration::ZERO;
+    for round in 1..=20 {
+        let mut order = [(0, true), (0, false), (1, true), (1, false)];
+        for last in (1..order.len()).rev() {
+            order.swap(last, dice.below(last + 1));
+        }
+        let mut pause = || Duration::from_millis(u64::try_from(dice.below(2001)).unwrap_or(0));
+        let steps = order.map(|(index, agent)| (index, agent, pause()));
+        let begin = now();
+        start_in(&mut trial, steps).await?;
+        longest = longest.max(begin.elapsed());
+        case.say(format!(
+            "round {round}: well after {}: {steps:?}",
+            in_ms(begin)
+        ));
+    }
+    case.say(format!("the longest of twenty: {} ms", longest.as_millis()));
+    trial.end().await?;
+    Ok(())
+}
+
+/// Kills everything, then starts agents (true) and launchers of members in this order, with a pause after each.
+async fn start_in(trial: &mut Trial<'_>, steps: [(usize, bool, Duration); 4]) -> Result<()> {
+    let before = trial.group().lease().await?;
+    for index in trial.group().indexes() {
+        trial.group_mut().member_mut(index).kill().await?;
+    }
+    for (index, agent, pause) in steps {
+        let member = trial.group_mut().member_mut(index);
+        if agent {
+            member.start_agent()?;
+        } else {
+            member.start_launcher()?;
+        }
+        // Not to wait for something: the pause is what is played.
+        tokio::time::sleep(pause).await;
+    }
+    trial.group().serving_after(before.term.epoch).await?;
+    trial.healed().await?;
+    Ok(())
+}
+
+/// SplitMix64: the same numbers for the same seed, everywhere.
+struct Dice(u64);
+
+impl Dice {
+    /// From 0 to `bound` - 1; 0 for a bound of 0.
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
+        usize::try_from(mixed % bound).unwrap_or(0)
+    }
 }
 
 /// In two namespaces of one API server, as two clusters are; each fails over by itself.
