@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -330,6 +331,11 @@ impl<'a> Group<'a> {
     #[must_use]
     pub fn names(&self) -> &NameServers {
         &self.names
+    }
+
+    /// Clients that are made from now on ask this name server, too.
+    pub fn also_ask(&mut self, server: SocketAddr) {
+        self.names.addresses.push(server);
     }
 
     /// The page with the name servers, of a group with [`Lookup::Site`].
