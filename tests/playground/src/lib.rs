@@ -45,6 +45,7 @@ pub mod timeline;
 mod tool;
 pub mod toolchain;
 pub mod traffic;
+pub mod volume;
 pub mod wait;
 
 pub use broker::{Broker, BrokerSpec};
@@ -63,3 +64,4 @@ pub use real_api::RealApi;
 pub use rocketmq::Version;
 pub use run_dir::Afterwards;
 pub use timeline::Timeline;
+pub use volume::Volume;
