@@ -12,6 +12,9 @@ use super::RealApi;
 /// The namespace that our manifests name; whoever uses them puts another one in its place.
 const MANIFEST_NAMESPACE: &str = "namespace: rocketmq";
 
+/// What the tokens of a run live for.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 impl RealApi {
     /// Makes a namespace.
     ///
@@ -48,8 +51,13 @@ impl RealApi {
         account: &str,
         lifetime: Duration,
     ) -> Result<String> {
+        let spec = json!({"expirationSeconds": lifetime.as_secs()});
+        self.requested(namespace, account, &spec).await
+    }
+
+    async fn requested(&self, namespace: &str, account: &str, spec: &Value) -> Result<String> {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
-        let request = json!({"spec": {"expirationSeconds": lifetime.as_secs()}});
+        let request = json!({ "spec": spec });
         let answer = self
             .post(&path, "application/json", &request.to_string())
             .await?;
@@ -58,14 +66,47 @@ impl RealApi {
         Ok(token.to_owned())
     }
 
+    /// A token of a service account that is valid for a day, or until the Secret `secret`, which is made for it, is deleted.
+    /// The API server remembers a valid one for 10 s.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub async fn bound_token(
+        &self,
+        namespace: &str,
+        account: &str,
+        secret: &str,
+    ) -> Result<String> {
+        let wanted = json!({"metadata": {"name": secret}}).to_string();
+        let path = format!("/api/v1/namespaces/{namespace}/secrets");
+        let made = self.post(&path, "application/json", &wanted).await?;
+        let bound = json!({
+            "apiVersion": "v1", "kind": "Secret", "name": secret, "uid": made["metadata"]["uid"],
+        });
+        let spec = json!({"expirationSeconds": DAY.as_secs(), "boundObjectRef": bound});
+        self.requested(namespace, account, &spec).await
+    }
+
+    /// Whether the API does not know who has this token (401). It remembers a valid one for 10 s.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn refuses(&self, token: &str) -> Result<bool> {
+        let access = self.access_with("somebody", token)?;
+        let client = crate::kube::client(&access, "default")?;
+        match client.apiserver_version().await {
+            Ok(_) => Ok(false),
+            Err(kube::Error::Api(status)) if status.code == 401 => Ok(true),
+            Err(error) => Err(error).context("ask who has a token"),
+        }
+    }
+
     /// How a service account reaches the API: with a token in a file of this run, which lives for a day.
     ///
     /// # Errors
     /// When the API gives no token, or the file cannot be written.
     pub async fn access_of(&self, namespace: &str, account: &str) -> Result<AccessArgs> {
-        let token = self
-            .token(namespace, account, Duration::from_secs(24 * 3600))
-            .await?;
+        let token = self.token(namespace, account, DAY).await?;
         self.access_with(&format!("{namespace}.{account}"), &token)
     }
 
