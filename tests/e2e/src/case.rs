@@ -182,6 +182,16 @@ macro_rules! on_each_version {
     };
 }
 
+/// Tells each story on the newest RocketMQ, on 4.9 and on the 5.x between: what every member's life hangs on.
+#[macro_export]
+macro_rules! on_three_versions {
+    ($($story:ident),+ $(,)?) => {
+        $($crate::on_versions!(
+            $story: on_5_5_0 = V5_5_0, on_5_1_4 = V5_1_4, on_4_9_7 = V4_9_7
+        );)+
+    };
+}
+
 /// Tells a story on every version that is known.
 #[macro_export]
 macro_rules! on_every_version {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::holds::holds;
-use e2e::{Case, Shape, Trial, on_each_version, on_the_quickest};
+use e2e::{Case, Shape, Trial, on_each_version, on_the_quickest, on_three_versions};
 use kube_api::Mode;
 use playground::traffic::Outcome;
 
-on_each_version!(away_for_less_than_a_permit, away_at_qos_0, away_at_qos_1);
+on_three_versions!(away_at_qos_0);
+on_each_version!(away_for_less_than_a_permit, away_at_qos_1);
 on_the_quickest!(
     refuses_for_a_while,
     throttles_for_a_while,

@@ -1,10 +1,10 @@
 //! A master that is cut off from some, without a word: packets vanish, nothing is reset.
 
 use anyhow::{Result, ensure};
-use e2e::{Case, Place, Shape, Trial, on_each_version, on_the_quickest};
+use e2e::{Case, Place, Shape, Trial, on_the_quickest, on_three_versions};
 use playground::network::{Cut, lacking};
 
-on_each_version!(from_the_api_server);
+on_three_versions!(from_the_api_server);
 on_the_quickest!(from_its_peers, from_name_servers, from_clients);
 
 async fn on_hosts(case: &Case) -> Result<Option<Trial<'_>>> {

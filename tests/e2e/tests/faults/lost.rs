@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use e2e::{Case, Place, Shape, Trial, on_each_version, on_the_quickest};
+use e2e::{Case, Place, Shape, Trial, on_the_quickest, on_three_versions};
 use playground::network::lacking;
 
-on_each_version!(without_a_reset);
+on_three_versions!(without_a_reset);
 on_the_quickest!(back_with_another_address, all_members_at_once);
 
 /// The cable is pulled, then the machine dies: no connection to it hears a word, ever.

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use e2e::group::LIMIT;
-use e2e::{Case, Shape, Trial, on_each_version};
+use e2e::{Case, Shape, Trial, on_three_versions};
 use playground::logs;
 
-on_each_version!(lost_with_its_unflushed_pages);
+on_three_versions!(lost_with_its_unflushed_pages);
 
 /// Messages are acknowledged long before they are flushed (ASYNC_FLUSH). The other member has them.
 async fn lost_with_its_unflushed_pages(case: &Case) -> Result<()> {

@@ -2,15 +2,14 @@
 
 use anyhow::{Result, ensure};
 use e2e::group::LIMIT;
-use e2e::{Case, Shape, Trial, on_each_version};
+use e2e::{Case, Shape, Trial, on_each_version, on_three_versions};
 use playground::wait::until;
 
+on_three_versions!(jvm_frozen, whole_member_frozen);
 on_each_version!(
-    jvm_frozen,
     jvm_of_the_slave_frozen,
     launcher_killed,
     launcher_and_agent_frozen,
-    whole_member_frozen,
 );
 
 /// Found in seconds instead of ten.
