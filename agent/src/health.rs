@@ -1,6 +1,7 @@
 //! The broker's health: the check of `brokerAliveTest`, in process.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use launcher::alive::{AliveState, Limits, Memory, Mode, Target, Verdict, check};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::act::event::{Announcer, Note};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::observe::broker::{Life, life};
@@ -30,6 +32,8 @@ pub struct Health {
     status: watch::Receiver<StatusSeen>,
     clock: Clock,
     metrics: Metrics,
+    announcer: Announcer,
+    full: Arc<AtomicBool>,
 }
 
 impl Health {
@@ -40,6 +44,7 @@ impl Health {
         status: watch::Receiver<StatusSeen>,
         clock: Clock,
         metrics: Metrics,
+        announcer: Announcer,
     ) -> Self {
         Self {
             target: Target {
@@ -53,6 +58,8 @@ impl Health {
             status,
             clock,
             metrics,
+            announcer,
+            full: Arc::default(),
         }
     }
 
@@ -76,9 +83,22 @@ impl Health {
             let failures = &self.metrics.alive_test_failures;
             failures.with_label_values(&[verdict.state.as_str()]).inc();
         }
+        self.tell_room(&verdict);
         self.note(before.filter(|_| verdict.state == AliveState::Hung), began);
         self.verdict.send_replace(Some(verdict.clone()));
         Some(verdict)
+    }
+
+    /// Says it when the disk becomes full, and when there is room again. A full master stays master: its slaves hold the
+    /// same log, so their disks are most likely as full, and moving would cost an outage for nothing.
+    fn tell_room(&self, verdict: &Verdict) {
+        let Some(full) = full(verdict.state) else {
+            return;
+        };
+        self.metrics.disk_full.set(i64::from(full));
+        if self.full.swap(full, Ordering::Relaxed) != full {
+            self.announcer.say(room(full, &verdict.reason));
+        }
     }
 
     /// A finding counts for the process that ran before and after the look.
@@ -116,5 +136,61 @@ impl Health {
             }
             sleep(EVERY).await;
         }
+    }
+}
+
+/// Whether a broker in this state refuses messages for want of room; none where it did not say.
+fn full(state: AliveState) -> Option<bool> {
+    match state {
+        AliveState::DiskFull => Some(true),
+        AliveState::Running | AliveState::Fenced => Some(false),
+        AliveState::Waiting
+        | AliveState::Starting
+        | AliveState::Recovering
+        | AliveState::Busy
+        | AliveState::Stopping
+        | AliveState::Stopped
+        | AliveState::StartStuck
+        | AliveState::Hung
+        | AliveState::Ended
+        | AliveState::NoLauncher => None,
+    }
+}
+
+fn room(full: bool, reason: &str) -> Note {
+    if full {
+        Note {
+            reason: "DiskFull",
+            warning: true,
+            message: format!(
+                "the broker says: {reason}; give the volume room, or switch over to a member that has some"
+            ),
+        }
+    } else {
+        Note {
+            reason: "DiskHasRoom",
+            warning: false,
+            message: "there is room on the broker's disk again".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_broker_that_answers_says_whether_its_disk_is_full() {
+        let told: Vec<(AliveState, bool)> = AliveState::ALL
+            .into_iter()
+            .filter_map(|state| Some((state, full(state)?)))
+            .collect();
+        let wanted = [
+            (AliveState::Running, false),
+            (AliveState::DiskFull, true),
+            (AliveState::Fenced, false),
+        ];
+        assert_eq!(told, wanted);
+        assert!(room(true, "95 % full").message.contains("95 % full"));
     }
 }

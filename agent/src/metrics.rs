@@ -42,6 +42,8 @@ pub struct Metrics {
     last_transition: Gauge,
     /// 1 while the broker passes its check.
     pub broker_alive: IntGauge,
+    /// 1 while the broker refuses messages for want of room.
+    pub disk_full: IntGauge,
     /// How long the check took.
     pub alive_test_duration: Histogram,
     /// Checks that failed, by verdict.
@@ -155,6 +157,10 @@ impl Metrics {
             broker_alive: new.gauge(
                 "rocketmq_ha_broker_alive",
                 "1 while the broker passes its check",
+            )?,
+            disk_full: new.gauge(
+                "rocketmq_ha_broker_disk_full",
+                "1 while the broker's disk is so full that it refuses messages",
             )?,
             alive_test_duration: new.histogram(
                 "rocketmq_ha_broker_alive_test_duration_seconds",

@@ -281,6 +281,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         status.subscribe(),
         clock,
         metrics.clone(),
+        announcer.clone(),
     );
     let hung = health.hung();
     tasks.spawn("health", health.clone().watch());
