@@ -6,8 +6,10 @@
 
 mod api_server;
 mod broken_answers;
+mod conf;
 mod control_plane;
 mod cut_off;
+mod disk;
 mod lease;
 mod lost;
 mod many;
