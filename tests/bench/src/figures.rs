@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Samples of several figures, each in milliseconds or another unit that its name tells.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
     names: Vec<String>,
     samples: BTreeMap<String, Vec<f64>>,

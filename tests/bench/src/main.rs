@@ -2,8 +2,10 @@
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
 mod cost;
+mod endurance;
 mod failover;
 mod figures;
+mod holdings;
 mod launched;
 mod log_lines;
 mod relayed;
@@ -35,6 +37,15 @@ enum What {
         /// How often the JVM alone is killed and started again in place
         #[arg(long, default_value_t = 7)]
         in_place: u32,
+    },
+    /// Fail-overs in a row: nobody stuck, nothing lost silently, nothing that grows
+    Endurance {
+        /// RocketMQ's version
+        #[arg(long, default_value_t = Version::NEWEST)]
+        version: Version,
+        /// How many; one takes some 12 s
+        #[arg(long, default_value_t = 200)]
+        times: u32,
     },
     /// Memory, processor time and API writes of agents and launchers with nothing going on
     Steady {
@@ -85,6 +96,10 @@ fn main() -> anyhow::Result<()> {
             in_place,
         } => {
             failover::measure(version, runs, in_place);
+            Ok(())
+        }
+        What::Endurance { version, times } => {
+            endurance::measure(version, times);
             Ok(())
         }
         What::Steady { version, seconds } => {

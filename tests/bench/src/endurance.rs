@@ -1,0 +1,296 @@
+//! Fail-overs in a row, as many as one likes: is one stuck, is one lost, does anything grow?
+//!
+//! Two members take turns as master. The first one (whoever reigned first) is killed whole, agent, launcher and JVM; of the
+//! other one launcher and JVM are killed and the agent lives through the whole run, as master every second time. A third
+//! member is never elected and never touched: its agent, launcher and JVM follow one master after the other. What grows in
+//! an agent or a launcher from one fail-over to the next shows in these three.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::case::{self, Case};
+use e2e::group::{Group, LIMIT, Shape, counted};
+use playground::archive::Archives;
+use playground::clock::now;
+use playground::logs;
+use playground::traffic::{Number, Outcome, Probers, Producer, read_all};
+use playground::{Member, Version};
+
+use crate::figures::Figures;
+use crate::holdings::{holdings, on_disk};
+
+/// No step of a round takes longer, on whatever machine: a group that needs it is stuck.
+const STEP_LIMIT: Duration = Duration::from_secs(90);
+
+/// Between two messages: some 50 a second.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Acknowledged messages between two blows.
+const BETWEEN: u64 = 50;
+
+/// Rounds between two looks at what everybody holds.
+const LOOK_EVERY: u32 = 20;
+
+/// The member that is never elected and never touched.
+const WITNESS: usize = 2;
+
+/// A round takes some 12 s.
+const LONGEST_ROUND: Duration = Duration::from_secs(60);
+
+pub(crate) fn measure(version: Version, times: u32) {
+    let longest = LONGEST_ROUND * times.saturating_add(10);
+    case::play_for("endurance", version, longest, async |case| {
+        story(case, version, times).await
+    });
+}
+
+async fn story(case: &Case, version: Version, times: u32) -> Result<()> {
+    let shape = Shape {
+        members: 3,
+        ..Shape::default()
+    };
+    let mut group = Group::prepare(case, shape).await?;
+    let begin = now();
+    group
+        .member_mut(WITNESS)
+        .agent_variable("ROCKETMQ_HA_NO_FAILOVER", "true");
+    for index in group.indexes() {
+        group.member_mut(index).start()?;
+    }
+    group.formed(begin).await?;
+    let mut spec = group.producer_spec(200);
+    spec.pause = PAUSE;
+    let producer = Producer::start(spec)?;
+    let probers = group.probers();
+    producer.accept_more(BETWEEN, LIMIT).await?;
+    let first = group.master().await?;
+    let mut run = Run {
+        spared: group.others(first)[0],
+        first_epoch: group.lease().await?.term.epoch,
+        figures: Figures::default(),
+        gaps: Vec::new(),
+        rounds: 0,
+    };
+    run.look(&mut group)?;
+    let outcome = run.rounds(&mut group, &producer, times).await;
+    if outcome.is_err() {
+        run.last_words(&group).await;
+    }
+    run.tell(&group, version).await;
+    settle(&group, producer, &probers).await?;
+    outcome
+}
+
+struct Run {
+    /// Its agent lives through the run.
+    spared: usize,
+    first_epoch: u64,
+    figures: Figures,
+    gaps: Vec<f64>,
+    rounds: u32,
+}
+
+impl Run {
+    async fn rounds(
+        &mut self,
+        group: &mut Group<'_>,
+        producer: &Producer,
+        times: u32,
+    ) -> Result<()> {
+        for round in 1..=times {
+            let what = || format!("fail-over {round} of {times}");
+            self.round(group, producer).await.with_context(what)?;
+            self.rounds = round;
+            if round % LOOK_EVERY == 0 || round == times {
+                self.look(group)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn round(&mut self, group: &mut Group<'_>, producer: &Producer) -> Result<()> {
+        let master = step("a master that serves", group.master()).await?;
+        let epoch = group.lease().await?.term.epoch;
+        let (struck, begin) = (producer.elapsed(), now());
+        if master == self.spared {
+            group.member_mut(master).launcher()?.kill().await?;
+            step("the broker's end", group.dead(master)).await?;
+        } else {
+            step("the member's end", group.member_mut(master).kill()).await?;
+        }
+        let lease = step("the other one serves", group.serving_after(epoch)).await?;
+        let winner = group.index(&lease.term.master)?;
+        ensure!(
+            winner != WITNESS,
+            "{} must never be elected",
+            lease.term.master
+        );
+        step("clients are served", producer.accept_more(1, LIMIT)).await?;
+        let gap = producer.ledger().largest_gap(struck).length();
+        self.gaps.push(gap.as_secs_f64() * 1000.0);
+        let back = now();
+        group.member_mut(master).start()?;
+        for slave in group.others(winner) {
+            let what = format!("{} follows", group.member(slave).name());
+            step(&what, group.follows(slave)).await?;
+        }
+        self.figures.add(
+            "old master started to following, ms",
+            back.elapsed().as_secs_f64() * 1000.0,
+        );
+        step("messages", producer.accept_more(BETWEEN, LIMIT)).await?;
+        step("equal logs", equal_logs(group, winner)).await?;
+        self.figures
+            .add("round in all, ms", begin.elapsed().as_secs_f64() * 1000.0);
+        Ok(())
+    }
+
+    /// What everybody holds now.
+    fn look(&mut self, group: &mut Group<'_>) -> Result<()> {
+        let case = group.case();
+        let spared = group.member_mut(self.spared);
+        let mut lines = vec![(
+            format!("{}: agent", spared.name()),
+            holdings(spared.agent()?.pid())?,
+        )];
+        let witness = group.member_mut(WITNESS);
+        let name = witness.name().to_owned();
+        let jvm = witness.jvm_pid();
+        lines.push((format!("{name}: agent"), holdings(witness.agent()?.pid())?));
+        lines.push((
+            format!("{name}: launcher"),
+            holdings(witness.launcher()?.pid())?,
+        ));
+        if let Some(pid) = jvm {
+            lines.push((format!("{name}: JVM"), holdings(pid)?));
+        }
+        for (who, found) in lines {
+            case.say(format!("HOLDS after {} {who}: {found}", self.rounds));
+        }
+        for index in group.indexes() {
+            let found = disk(group.member(index));
+            case.say(format!("DISK after {} {found}", self.rounds));
+        }
+        Ok(())
+    }
+
+    /// What a group that is stuck says of itself.
+    async fn last_words(&self, group: &Group<'_>) {
+        let case = group.case();
+        case.say(format!("LEASE {:?}", group.lease().await));
+        for index in group.indexes() {
+            let member = group.member(index);
+            let status = member.status().await;
+            let status = status.map_or_else(|error| format!("{error:#}"), |v| v.to_string());
+            case.say(format!("STATUS {}: {status}", member.name()));
+        }
+    }
+
+    async fn tell(&self, group: &Group<'_>, version: Version) {
+        let mut figures = self.figures.clone();
+        for gap in &self.gaps {
+            figures.add("without an acknowledged message, ms", *gap);
+        }
+        figures.print(&format!(
+            "{} fail-overs in a row, RocketMQ {version}",
+            self.rounds
+        ));
+        if let Ok(lease) = group.lease().await {
+            println!(
+                "terms used: {} (from {} to {})",
+                lease.term.epoch - self.first_epoch,
+                self.first_epoch,
+                lease.term.epoch
+            );
+        }
+    }
+}
+
+async fn step<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(STEP_LIMIT, work).await {
+        Ok(outcome) => outcome.with_context(|| format!("wait for: {what}")),
+        Err(_) => Err(anyhow::anyhow!("stuck: {what}: not within {STEP_LIMIT:?}")),
+    }
+}
+
+/// What both have must be equal; the shorter log ends the comparison.
+async fn equal_logs(group: &Group<'_>, master: usize) -> Result<()> {
+    let masters = group.log(master).await?;
+    for slave in group.others(master) {
+        let found = logs::compare(&masters, &group.log(slave).await?)?;
+        ensure!(
+            found.is_equal(),
+            "logs differ: {} against the master: {found:?}",
+            group.member(slave).name()
+        );
+    }
+    Ok(())
+}
+
+fn disk(member: &Member) -> String {
+    let mib = |bytes: u64| bytes.div_ceil(1 << 10).div_ceil(1 << 10);
+    let part = |folder: &Path| -> String {
+        let (bytes, files) = on_disk(folder);
+        format!("{} KiB in {files} files", bytes / 1024)
+    };
+    let store = member.store();
+    let (all, _) = on_disk(&store);
+    let archives = store.join("ha/lost+found");
+    let cuts = std::fs::read_dir(&archives).map_or(0, Iterator::count);
+    format!(
+        "{}: store {} MiB, of it ha/ {}, of it {cuts} archives {}",
+        member.name(),
+        mib(all),
+        part(&store.join("ha")),
+        part(&archives),
+    )
+}
+
+/// What was acknowledged against what can be read and what was archived.
+async fn settle(group: &Group<'_>, producer: Producer, probers: &Probers) -> Result<()> {
+    println!("producer: {}", counted(&producer));
+    let stamp = producer.stamp().clone();
+    let ledger = producer.stop().await?;
+    let master = group.names().master(e2e::group::TOPIC).await?;
+    let readable = read_all(master.address, e2e::group::TOPIC, master.queues, &stamp).await?;
+    let settled = ledger.settle(readable);
+    let mut archives = Archives::default();
+    for index in group.indexes() {
+        archives.add(Archives::read(&group.member(index).store())?);
+    }
+    let archived: BTreeSet<Number> = archives.numbers(&stamp).into_iter().collect();
+    let silent: Vec<&Number> = settled
+        .lost
+        .iter()
+        .filter(|number| !archived.contains(number))
+        .collect();
+    let unknown = ledger.attempts().iter();
+    let unknown = unknown.filter(|one| one.outcome == Outcome::Unknown);
+    let unknown: BTreeSet<Number> = unknown.map(|one| one.number).collect();
+    println!(
+        "acknowledged and lost: {}; archived: {} of the producer's in {} archives ({} messages in all), {} of them of unknown fate",
+        settled.lost.len(),
+        archived.len(),
+        archives.folders.len(),
+        archives.messages,
+        archived.intersection(&unknown).count(),
+    );
+    let disputes = group.disputes(probers);
+    let dual = disputes.iter().map(|one| one.to.saturating_sub(one.from));
+    println!(
+        "two masters at once: {} ms; {} reigns seen",
+        dual.max().unwrap_or_default().as_millis(),
+        group.reigns(probers).len()
+    );
+    ensure!(silent.is_empty(), "lost and not archived: {silent:?}");
+    ensure!(disputes.is_empty(), "two masters at once: {disputes:?}");
+    ensure!(
+        settled.duplicated.is_empty() && settled.refused_stored.is_empty(),
+        "there twice: {:?}; refused and there: {:?}",
+        settled.duplicated,
+        settled.refused_stored
+    );
+    Ok(())
+}
