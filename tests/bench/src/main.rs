@@ -1,20 +1,27 @@
 //! What it costs. Figures are printed with their median and range, never asserted: machines differ.
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
+mod api_side;
 mod cost;
+mod crowd;
 mod endurance;
 mod failover;
+mod fake_broker;
+mod fence;
 mod figures;
 mod holdings;
 mod launched;
 mod log_lines;
 mod relayed;
+mod scrape;
 mod site;
 mod steady;
 mod walk;
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
-use playground::Version;
+use playground::{ApiKind, Version};
 
 /// Measures rocketmq-ha on this machine. Build it with --release.
 #[derive(Debug, Parser)]
@@ -47,6 +54,31 @@ enum What {
         #[arg(long, default_value_t = 200)]
         times: u32,
     },
+    /// Many agents on one real API server, with brokers that hold no messages: renewals, requests, memory. Needs Go
+    Crowd {
+        /// How many agents, in groups of two
+        #[arg(long, default_value_t = 100)]
+        agents: u32,
+        /// For how long it is measured, once all groups have formed
+        #[arg(long, default_value_t = 150)]
+        seconds: u32,
+    },
+    /// From a master's last good renewal to the end of its broker. Needs root, for network namespaces
+    Fence {
+        /// RocketMQ's version
+        #[arg(long, default_value_t = Version::NEWEST)]
+        version: Version,
+        /// How often for each way to lose the API server
+        #[arg(long, default_value_t = 5)]
+        runs: u32,
+    },
+    /// The broker of `crowd`
+    #[command(hide = true)]
+    FakeBroker {
+        /// broker.conf
+        #[arg(short)]
+        conf: PathBuf,
+    },
     /// Memory, processor time and API writes of agents and launchers with nothing going on
     Steady {
         /// RocketMQ's version
@@ -55,6 +87,9 @@ enum What {
         /// For how long
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// Whose requests are counted: with `real` the API server's own figures are told, too
+        #[arg(long, default_value = "memory")]
+        api: ApiKind,
     },
     /// What the way through the replication relay costs: synchronous sends and a bulk catch-up, direct and relayed
     Relay {
@@ -102,8 +137,21 @@ fn main() -> anyhow::Result<()> {
             endurance::measure(version, times);
             Ok(())
         }
-        What::Steady { version, seconds } => {
-            steady::measure(version, seconds);
+        What::Crowd { agents, seconds } => {
+            crowd::measure(agents, seconds);
+            Ok(())
+        }
+        What::Fence { version, runs } => {
+            fence::measure(version, runs);
+            Ok(())
+        }
+        What::FakeBroker { conf } => fake_broker::run(&conf),
+        What::Steady {
+            version,
+            seconds,
+            api,
+        } => {
+            steady::measure(version, seconds, api);
             Ok(())
         }
         What::Relay {

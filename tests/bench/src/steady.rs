@@ -5,23 +5,26 @@ use std::time::Duration;
 use anyhow::Result;
 use e2e::case::{self, Case};
 use e2e::group::{Group, LIMIT, Shape};
-use playground::{Member, Version, http};
+use playground::{ApiKind, Member, Version, http};
 
+use crate::api_side::ApiSide;
 use crate::cost::{Cost, cost};
 use crate::figures::Figures;
+use crate::scrape::sum;
 
-pub(crate) fn measure(version: Version, seconds: u32) {
+pub(crate) fn measure(version: Version, seconds: u32, api: ApiKind) {
     case::play("bench", version, async |case| {
-        story(case, version, seconds).await
+        story(case, version, seconds, api).await
     });
 }
 
-async fn story(case: &Case, version: Version, seconds: u32) -> Result<()> {
+async fn story(case: &Case, version: Version, seconds: u32, api: ApiKind) -> Result<()> {
     // The timing that operators get: the load on the API server depends on it.
     let mut group = Group::form(
         case,
         Shape {
             flags: Vec::new(),
+            api,
             ..Shape::default()
         },
     )
@@ -31,11 +34,13 @@ async fn story(case: &Case, version: Version, seconds: u32) -> Result<()> {
     producer.stop().await?;
     let master = group.master().await?;
     let mut figures = Figures::default();
+    let server_before = server_side(&mut group).await?;
     let mut before = Vec::new();
     for index in [master, group.other(master)] {
         before.push(reading(group.member_mut(index)).await?);
     }
     tokio::time::sleep(Duration::from_secs(u64::from(seconds))).await;
+    let server_after = server_side(&mut group).await?;
     for (index, before) in [master, group.other(master)].into_iter().zip(before) {
         let role = if index == master { "master" } else { "slave" };
         let after = reading(group.member_mut(index)).await?;
@@ -63,7 +68,18 @@ async fn story(case: &Case, version: Version, seconds: u32) -> Result<()> {
         );
     }
     figures.print(&format!("steady state for {seconds} s, RocketMQ {version}"));
+    if let (Some(before), Some(after)) = (server_before, server_after) {
+        after.since(&before).print(None, 1.0);
+    }
     Ok(())
+}
+
+/// A look at the API server, where it is a real one.
+async fn server_side(group: &mut Group<'_>) -> Result<Option<ApiSide>> {
+    match group.plane_mut()?.real() {
+        Some(api) => ApiSide::look(api).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 struct Reading {
@@ -76,13 +92,11 @@ struct Reading {
 async fn reading(member: &mut Member) -> Result<Reading> {
     let metrics = http::get(member.admin(), "/metrics").await?.body;
     let requests = |verbs: &[&str]| -> f64 {
-        let lines = metrics
-            .lines()
-            .filter(|l| l.starts_with("rocketmq_ha_api_requests_total{"));
-        let wanted = lines.filter(|l| verbs.iter().any(|v| l.contains(&format!("verb=\"{v}\""))));
-        wanted
-            .filter_map(|l| l.rsplit_once(' ')?.1.parse::<f64>().ok())
-            .sum()
+        sum(&metrics, "rocketmq_ha_api_requests_total", |labels| {
+            labels
+                .get("verb")
+                .is_some_and(|verb| verbs.contains(&verb.as_str()))
+        })
     };
     Ok(Reading {
         writes: requests(&["create", "update", "patch", "delete"]),

@@ -4,6 +4,7 @@
 //! pod would give (base conf, volume, addresses) is a folder and ports here.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,7 @@ pub struct Member {
     host: Option<Arc<Host>>,
     advertised: Option<SocketAddr>,
     variables: Vec<(String, String)>,
+    stand_in: Option<Vec<OsString>>,
     jvm: Jvm,
     programs: Programs,
     spawner: Spawner,
@@ -93,6 +95,7 @@ impl Member {
             host: None,
             advertised: None,
             variables: Vec::new(),
+            stand_in: None,
             jvm,
             programs,
             spawner,
@@ -132,6 +135,12 @@ impl Member {
     /// Sets a variable of its agent from its next start on.
     pub fn agent_variable(&mut self, name: &str, value: impl Into<String>) {
         self.variables.push((name.to_owned(), value.into()));
+    }
+
+    /// Has its launcher start this instead of the JVM, from its next start on. It must take `-c CONF`.
+    pub fn broker_program(&mut self, program: &Path, arguments: &[&str]) {
+        let words = arguments.iter().map(OsString::from);
+        self.stand_in = Some([program.into()].into_iter().chain(words).collect());
     }
 
     /// The host it is on, if it has one of its own.
@@ -419,9 +428,12 @@ impl Member {
 
     fn launcher_spec(&self) -> Result<ProcessSpec> {
         // The launcher puts the conf of the order in the place of this one.
-        let line = self
-            .jvm
-            .command_line(Program::Broker, &self.home, &self.base_conf())?;
+        let line = match &self.stand_in {
+            Some(line) => line.clone(),
+            None => self
+                .jvm
+                .command_line(Program::Broker, &self.home, &self.base_conf())?,
+        };
         let spec = ProcessSpec::new(
             format!("launcher {}", self.name),
             &self.programs.launcher,
