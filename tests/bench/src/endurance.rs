@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::case::{self, Case};
 use e2e::group::{Group, LIMIT, Shape, TOPIC, counted};
 use playground::archive::Archives;
@@ -20,9 +20,6 @@ use playground::{Member, Version};
 
 use crate::figures::{Figures, median};
 use crate::holdings::{holdings, on_disk};
-
-/// No step of a round takes longer, on whatever machine: a group that needs it is stuck.
-const STEP_LIMIT: Duration = Duration::from_secs(90);
 
 /// Between two messages: some 50 a second.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -42,14 +39,15 @@ const WITNESS: usize = 2;
 /// A round takes some 12 s.
 const LONGEST_ROUND: Duration = Duration::from_secs(60);
 
-pub(crate) fn measure(version: Version, times: u32) {
+pub(crate) fn measure(version: Version, times: u32, step_seconds: u32) {
+    let limit = Duration::from_secs(u64::from(step_seconds));
     let longest = LONGEST_ROUND * times.saturating_add(10);
     case::play_for("endurance", version, longest, async |case| {
-        story(case, version, times).await
+        story(case, version, times, limit).await
     });
 }
 
-async fn story(case: &Case, version: Version, times: u32) -> Result<()> {
+async fn story(case: &Case, version: Version, times: u32, limit: Duration) -> Result<()> {
     let shape = Shape {
         members: 3,
         ..Shape::default()
@@ -75,6 +73,7 @@ async fn story(case: &Case, version: Version, times: u32) -> Result<()> {
         figures: Figures::default(),
         gaps: Vec::new(),
         rounds: 0,
+        limit,
     };
     run.look(&mut group)?;
     let outcome = run.rounds(&mut group, &producer, times).await;
@@ -102,6 +101,8 @@ struct Run {
     figures: Figures,
     gaps: Vec<f64>,
     rounds: u32,
+    /// No step of a round may take longer: a group that does is stuck.
+    limit: Duration,
 }
 
 impl Run {
@@ -117,7 +118,9 @@ impl Run {
             self.rounds = round;
             if round % LOOK_EVERY == 0 || round == times {
                 self.look(group)?;
-                let books = step("what can be read", settle(group, producer)).await?;
+                let books = self
+                    .step("what can be read", settle(group, producer))
+                    .await?;
                 group.case().say(format!("BOOKS after {round}: {books}"));
                 let gap = median(&self.gaps);
                 group.case().say(format!("GAPS median {gap:.0} ms"));
@@ -127,36 +130,49 @@ impl Run {
     }
 
     async fn round(&mut self, group: &mut Group<'_>, producer: &Producer) -> Result<()> {
-        let master = step("a master that serves", group.master()).await?;
+        let master = self.step("a master that serves", group.master()).await?;
         let epoch = group.lease().await?.term.epoch;
         let (struck, begin) = (producer.elapsed(), now());
         if master == self.spared {
             group.member_mut(master).launcher()?.kill().await?;
-            step("the broker's end", group.dead(master)).await?;
+            self.step("the broker's end", group.dead(master)).await?;
         } else {
-            step("the member's end", group.member_mut(master).kill()).await?;
+            self.step("the member's end", group.member_mut(master).kill())
+                .await?;
         }
-        let lease = step("the other one serves", group.serving_after(epoch)).await?;
+        let lease = self
+            .step("the other one serves", group.serving_after(epoch))
+            .await?;
         let winner = group.index(&lease.term.master)?;
         ensure!(
             winner != WITNESS,
             "{} must never be elected",
             lease.term.master
         );
-        step("clients are served", producer.accept_more(1, LIMIT)).await?;
+        self.step("clients are served", producer.accept_more(1, LIMIT))
+            .await?;
         let gap = producer.ledger().largest_gap(struck).length();
         self.gaps.push(gap.as_secs_f64() * 1000.0);
         let back = now();
         group.member_mut(master).start()?;
-        step("everybody follows, with equal logs", whole(group)).await?;
+        self.step("everybody follows, with equal logs", whole(group))
+            .await?;
         self.figures.add(
             "old master started to all following, equal logs, ms",
             back.elapsed().as_secs_f64() * 1000.0,
         );
-        step("messages", producer.accept_more(BETWEEN, LIMIT)).await?;
+        self.step("messages", producer.accept_more(BETWEEN, LIMIT))
+            .await?;
         self.figures
             .add("round in all, ms", begin.elapsed().as_secs_f64() * 1000.0);
         Ok(())
+    }
+
+    async fn step<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        match tokio::time::timeout(self.limit, work).await {
+            Ok(outcome) => outcome.with_context(|| format!("wait for: {what}")),
+            Err(_) => bail!("stuck: {what}: not within {:?}", self.limit),
+        }
     }
 
     /// What everybody holds now.
@@ -217,13 +233,6 @@ impl Run {
                 lease.term.epoch
             );
         }
-    }
-}
-
-async fn step<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(STEP_LIMIT, work).await {
-        Ok(outcome) => outcome.with_context(|| format!("wait for: {what}")),
-        Err(_) => Err(anyhow::anyhow!("stuck: {what}: not within {STEP_LIMIT:?}")),
     }
 }
 

@@ -84,12 +84,14 @@ async fn run(
     let before = group.lease().await?;
     let pid = group.member(master).jvm_pid().context("find the broker")?;
     let cut = Cut::between(group.host(master)?.ip(), group.network()?.api());
+    // Right after a renewal, so that its commit was seen.
+    let renewal = next_renewal(group, before.term.epoch).await?;
     let struck = producer.elapsed();
     match blow {
         Blow::Cut => group.network()?.cut(cut)?,
         Blow::Frozen => group.member_mut(master).agent()?.freeze()?,
     }
-    let seen = watched(group, pid, before.term.epoch).await?;
+    let seen = watched(group, pid, before.term.epoch, renewal).await?;
     let since_start = producer.elapsed();
     let lease = group.serving_after(before.term.epoch).await?;
     ensure!(
@@ -113,7 +115,7 @@ async fn run(
     let last = producer.ledger().largest_gap(struck).from;
     let before_end = since_start.saturating_sub(last);
     figures.add(
-        "  of it without an acknowledged message, at the end",
+        "  last acknowledged message to the broker's end",
         ms(before_end),
     );
     group.follows(master).await
@@ -127,25 +129,39 @@ struct Seen {
     ended_at: Timestamp,
 }
 
-/// Watches the Lease of this term until the process is gone.
-async fn watched(group: &Group<'_>, pid: i32, epoch: u64) -> Result<Seen> {
+/// When a renewal was sent, as the Lease tells it, and when it was first seen there.
+type Renewal = (Timestamp, Instant);
+
+/// Waits for the next renewal of this term.
+async fn next_renewal(group: &Group<'_>, epoch: u64) -> Result<Renewal> {
     let limit = Deadline::after(LIMIT);
-    let mut last: Option<(Timestamp, Instant)> = None;
+    let known = renewed(&group.lease_object().await?, epoch)?;
+    loop {
+        let sent = renewed(&group.lease_object().await?, epoch)?;
+        if sent != known {
+            return Ok((sent, now()));
+        }
+        ensure!(!limit.is_over(), "no renewal within {LIMIT:?}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Watches the Lease of this term until the process is gone.
+async fn watched(group: &Group<'_>, pid: i32, epoch: u64, mut last: Renewal) -> Result<Seen> {
+    let limit = Deadline::after(LIMIT);
     loop {
         if !lives(pid) {
-            let (ended, ended_at) = (now(), Timestamp::now());
-            let (sent, committed) = last.context("see a renewal")?;
+            let (sent, committed) = last;
             return Ok(Seen {
                 sent,
                 committed,
-                ended,
-                ended_at,
+                ended: now(),
+                ended_at: Timestamp::now(),
             });
         }
-        let lease = group.lease_object().await?;
-        let sent = renewed(&lease, epoch)?;
-        if last.is_none_or(|(known, _)| known != sent) {
-            last = Some((sent, now()));
+        let sent = renewed(&group.lease_object().await?, epoch)?;
+        if last.0 != sent {
+            last = (sent, now());
         }
         ensure!(!limit.is_over(), "the broker lives on after {LIMIT:?}");
         tokio::time::sleep(LOOK_AGAIN).await;

@@ -53,6 +53,9 @@ enum What {
         /// How many; one takes some 12 s
         #[arg(long, default_value_t = 200)]
         times: u32,
+        /// A step of a fail-over that takes longer ends the run: more than 90 only on a machine with other work
+        #[arg(long, default_value_t = 90)]
+        step_seconds: u32,
     },
     /// Many agents on one real API server, with brokers that hold no messages: renewals, requests, memory. Needs Go
     Crowd {
@@ -133,8 +136,12 @@ fn main() -> anyhow::Result<()> {
             failover::measure(version, runs, in_place);
             Ok(())
         }
-        What::Endurance { version, times } => {
-            endurance::measure(version, times);
+        What::Endurance {
+            version,
+            times,
+            step_seconds,
+        } => {
+            endurance::measure(version, times, step_seconds);
             Ok(())
         }
         What::Crowd { agents, seconds } => {
