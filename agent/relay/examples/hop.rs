@@ -67,6 +67,7 @@ fn master(settings: &Settings) -> Result<(), Failure> {
         k: settings.get("k").unwrap_or(0),
         ha: settings.get("ha")?,
         commitlog_dir: settings.get("commitlog")?,
+        local_ack: relay::LocalAck::Off,
     };
     relay.order(Some(orders.clone()));
     for (command, number) in commands() {

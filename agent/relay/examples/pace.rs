@@ -63,6 +63,7 @@ fn relayed(ha: SocketAddr) -> Result<(TcpStream, Between), Failure> {
         k: 1,
         ha,
         commitlog_dir: folder.path().to_owned(),
+        local_ack: relay::LocalAck::Off,
     }));
     if !master.permit(TERM, u64::MAX - 1) {
         return Err("the permit was not taken".into());

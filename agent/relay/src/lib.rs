@@ -6,6 +6,8 @@
 //!
 //! * [`MasterRelay`] lives beside a master. It admits the members it was ordered to admit, under a valid permit of its
 //!   own term, opens one HA connection to its JVM per admitted slave, and decides which acknowledgements the JVM hears.
+//!   As long as no slave need acknowledge, its local acker can do it for the JVM, so that a synchronous master's settings
+//!   never change while it runs ([`LocalAck`]).
 //! * [`SlaveRelay`] lives beside a slave. It is the only "master" the slave's JVM ever sees: it parks the JVM, proves
 //!   that its log is a prefix of the master's before one byte or acknowledgement passes, and keeps what is in flight
 //!   within a window.
@@ -45,10 +47,13 @@ mod tuning;
 pub use identity::{GroupName, Instance, Member, Peer, Session, Term};
 pub use key::{GroupKey, KeyError, Tag};
 pub use master_relay::MasterRelay;
-pub use orders::{Attach, MasterOrders, SlaveOrders};
+pub use orders::{Attach, LocalAck, MasterOrders, SlaveOrders};
 pub use refusal::Refusal;
 pub use slave_relay::SlaveRelay;
-pub use status::{ConnectionState, ConnectionStatus, MasterStatus, SlaveState, SlaveStatus};
+pub use status::{
+    ConnectionState, ConnectionStatus, LocalAckState, LocalAckStatus, MasterStatus, SlaveState,
+    SlaveStatus,
+};
 pub use tuning::Tuning;
 
 /// Why a relay could not be started.

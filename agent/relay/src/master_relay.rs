@@ -9,11 +9,12 @@ use ledger::Ledger;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 mod connection;
 mod ledger;
+mod local_acker;
 
 /// The JVM is on loopback: it accepts at once or not at all.
 const JVM_CONNECT: Duration = Duration::from_secs(1);
@@ -36,6 +37,8 @@ struct Inner {
     waker: Waker,
     threads: Threads,
     ledger: Mutex<Ledger>,
+    /// Orders, permit or the end of the relay: what the local acker waits for.
+    changed: Condvar,
 }
 
 impl MasterRelay {
@@ -71,6 +74,7 @@ impl MasterRelay {
             waker: Waker::new().map_err(|source| RelayError::Thread { source })?,
             threads: Threads::default(),
             ledger: Mutex::default(),
+            changed: Condvar::new(),
         };
         let relay = Self {
             inner: Arc::new(inner),
@@ -81,6 +85,12 @@ impl MasterRelay {
             .threads
             .spawn("relay-master", move || accepting.accept_all(&listener));
         thread.map_err(|source| RelayError::Thread { source })?;
+        let acking = Arc::clone(&relay.inner);
+        relay
+            .inner
+            .threads
+            .spawn("relay-local", move || local_acker::run(&acking))
+            .map_err(|source| RelayError::Thread { source })?;
         Ok(relay)
     }
 
@@ -91,17 +101,20 @@ impl MasterRelay {
     }
 
     /// Replaces the orders. When it returns, connections of another term, broker or launcher, and of slaves no longer
-    /// admitted, are closed and no acknowledgement of theirs reaches the JVM any more. A term's permit and memory
-    /// survive `None` followed by the same term.
+    /// admitted, are closed and no acknowledgement of theirs reaches the JVM any more; a local acker that was ordered to
+    /// stop has told the JVM its last offset. A term's permit and memory survive `None` followed by the same term.
     pub fn order(&self, orders: Option<MasterOrders>) {
         self.inner.ledger().order(orders);
+        self.inner.changed.notify_all();
     }
 
     /// Lets acknowledgements of `term` pass while CLOCK_BOOTTIME is below `until_boottime_ms`. Never shortens; `false`
     /// if the orders are of another term.
     #[must_use = "a permit for another term than the orders' has no effect"]
     pub fn permit(&self, term: Term, until_boottime_ms: u64) -> bool {
-        self.inner.ledger().permit(term, until_boottime_ms)
+        let taken = self.inner.ledger().permit(term, until_boottime_ms);
+        self.inner.changed.notify_all();
+        taken
     }
 
     /// How it goes.
@@ -114,6 +127,7 @@ impl MasterRelay {
 impl Drop for MasterRelay {
     fn drop(&mut self) {
         self.inner.ledger().stop();
+        self.inner.changed.notify_all();
         self.inner.waker.wake();
         self.inner.threads.wait(END_LIMIT);
     }

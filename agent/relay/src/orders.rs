@@ -24,6 +24,31 @@ pub struct MasterOrders {
     pub ha: SocketAddr,
     /// The own JVM's commit log; only its file names are read.
     pub commitlog_dir: PathBuf,
+    /// Whether the relay itself acknowledges everything. An older agent does not say; an older launcher does not do it,
+    /// and shows that by [`crate::MasterStatus::local_ack`] being `None`.
+    #[serde(default)]
+    pub local_ack: LocalAck,
+}
+
+/// Whether a master's relay acknowledges everything itself (safety §1.8), so that a broker run as SYNC_MASTER behaves as
+/// an asynchronous one and its settings never change while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalAck {
+    /// Only the slaves' acknowledgements pass, by the rule of `k`.
+    #[default]
+    Off,
+    /// One more HA connection acknowledges at once what the JVM sends, while the term's permit is valid. Not together
+    /// with `k` > 0: the stricter of the two orders holds, so the acker stays off.
+    On,
+}
+
+impl MasterOrders {
+    /// Whether the local acker is to work. `k` > 0 says that slaves must have a byte first, and wins.
+    #[must_use]
+    pub fn acknowledges_locally(&self) -> bool {
+        self.local_ack == LocalAck::On && self.k == 0
+    }
 }
 
 /// What a slave's relay is to do.

@@ -26,6 +26,34 @@ pub struct MasterStatus {
     pub admitted_total: u64,
     /// Log bytes sent to slaves since the start, proofs included.
     pub bytes_total: u64,
+    /// The local acker; `None` without orders, and from a launcher that has none.
+    #[serde(default)]
+    pub local_ack: Option<LocalAckStatus>,
+}
+
+/// The local acker of the present term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalAckStatus {
+    /// What it does.
+    pub state: LocalAckState,
+    /// The highest offset it has told the JVM in this term; the term's start before the first.
+    pub up_to: u64,
+    /// `None` while it is ordered to work. Else the border: no acknowledgement above this offset has reached or will
+    /// reach the JVM in this term but by the orders now in force. What ends at or below it may rest on the master
+    /// alone, or on fewer slaves, until every admitted one has acknowledged this offset.
+    pub stopped_at: Option<u64>,
+}
+
+/// What the local acker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalAckState {
+    /// Nothing, by order.
+    Off,
+    /// Ordered to work, but not connected to the JVM or without a valid permit: nothing is acknowledged.
+    Waiting,
+    /// Connected, and acknowledging what the JVM sends.
+    Acking,
 }
 
 /// One slave's connection, as the master side sees it.

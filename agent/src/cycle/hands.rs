@@ -347,6 +347,7 @@ impl Hands {
             k: acks,
             ha,
             commitlog_dir: layout.commitlog.clone(),
+            local_ack: relay::LocalAck::Off,
         })
     }
 

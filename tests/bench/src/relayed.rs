@@ -205,6 +205,7 @@ impl Pair {
             k: 0,
             ha: self.master.member.contact().ha_address,
             commitlog_dir,
+            local_ack: relay::LocalAck::Off,
         };
         self.master.relay(RelayOrders {
             master: Some(orders),

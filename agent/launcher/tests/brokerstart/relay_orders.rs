@@ -50,6 +50,7 @@ fn master_orders(lab: &Lab, start: &StartOrder) -> MasterOrders {
         k: 0,
         ha: "127.0.0.1:1".parse().unwrap(),
         commitlog_dir: lab.path("commitlog"),
+        local_ack: relay::LocalAck::Off,
     }
 }
 

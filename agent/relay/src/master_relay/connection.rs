@@ -148,7 +148,10 @@ fn send_data(
 }
 
 /// The first and last of the whole frames in the buffer, checked to follow each other from `expected`.
-fn whole_frames(buffer: &FrameBuffer, expected: u64) -> Result<Option<(Frame, Frame)>, StreamEnd> {
+pub(super) fn whole_frames(
+    buffer: &FrameBuffer,
+    expected: u64,
+) -> Result<Option<(Frame, Frame)>, HaStreamError> {
     let Some(first) = buffer.peek()? else {
         return Ok(None);
     };

@@ -11,9 +11,12 @@ use crate::ha_stream::Report;
 use crate::handshake::Hello;
 use crate::socket;
 use crate::{ConnectionState, ConnectionStatus, MasterOrders, MasterStatus, Refusal, Term};
+use local::Local;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
+
+pub(super) mod local;
 
 /// The JVM drops a connection that was silent for 20 s (`haHousekeepingInterval`); a stock slave speaks every 5 s.
 const JVM_QUIET_MS: u64 = 5_000;
@@ -31,6 +34,8 @@ pub(super) struct Ledger {
     admitted_total: u64,
     /// Of connections that are gone.
     bytes_before: u64,
+    /// The local acker's connection to the JVM.
+    local: Option<Local>,
 }
 
 /// What is remembered for as long as a term lasts, also without orders.
@@ -40,8 +45,12 @@ struct Reign {
     permit_until_ms: u64,
     /// The JVM's log reaches at least here.
     known_end: u64,
-    /// The JVM was told of acknowledgements up to here.
+    /// The JVM was told of acknowledgements up to here, by whomever; requests are acknowledgements too.
     forwarded: u64,
+    /// [`Reign::forwarded`] when the rule of who must acknowledge last changed.
+    border: u64,
+    /// The local acker told the JVM up to here.
+    local_up_to: u64,
 }
 
 #[derive(Debug)]
@@ -67,6 +76,7 @@ impl Ledger {
                     MasterOrders {
                         admit: new.admit.clone(),
                         k: new.k,
+                        local_ack: new.local_ack,
                         ..old.clone()
                     } == *new
                 });
@@ -77,6 +87,7 @@ impl Ledger {
             }
             stays
         });
+        self.order_local(orders.as_ref());
         if let Some(new) = &orders {
             let known = self.reign.take().filter(|reign| reign.term == new.term);
             self.reign = known.or(Some(Reign {
@@ -84,7 +95,13 @@ impl Ledger {
                 permit_until_ms: 0,
                 known_end: new.start,
                 forwarded: new.start,
+                border: new.start,
+                local_up_to: new.start,
             }));
+        }
+        if let Some(reign) = &mut self.reign {
+            // Everything told so far was told by the old rule. Set too often it costs the agent a wait, never a byte.
+            reign.border = reign.forwarded;
         }
         self.orders = orders;
         self.tell_broker();
@@ -168,11 +185,7 @@ impl Ledger {
             return 1;
         };
         let cap = match usize::try_from(orders.k).unwrap_or(usize::MAX) {
-            0 => self
-                .slaves
-                .values()
-                .map(|slave| slave.connection.sent())
-                .fold(reign.known_end, u64::max),
+            0 => self.known_end(reign),
             k => ack_rule::kth_largest(self.acks(), k)
                 .unwrap_or(0)
                 .max(reign.forwarded),
@@ -208,6 +221,9 @@ impl Ledger {
             since_ms: now,
         };
         self.slaves.insert(connection.id, slave);
+        if let Some(reign) = &mut self.reign {
+            reign.forwarded = reign.forwarded.max(from);
+        }
         self.admitted_total += 1;
         Ok(())
     }
@@ -264,12 +280,21 @@ impl Ledger {
         self.slaves.keys().copied().collect()
     }
 
+    /// The JVM's log is known to reach here.
+    fn known_end(&self, reign: &Reign) -> u64 {
+        self.slaves
+            .values()
+            .map(|slave| slave.connection.sent())
+            .fold(reign.known_end, u64::max)
+    }
+
     fn acks(&self) -> impl Iterator<Item = u64> {
         self.slaves.values().filter_map(|slave| slave.acked)
     }
 
     /// Passes on every acknowledgement that the rule and the permit allow now.
     fn tell_broker(&mut self) {
+        self.tell_locally();
         let (Some(orders), Some(reign)) = (&self.orders, &self.reign) else {
             return;
         };
@@ -316,6 +341,7 @@ impl Ledger {
                     .values()
                     .map(|slave| slave.connection.bytes())
                     .sum::<u64>(),
+            local_ack: self.local_status(),
         }
     }
 }

@@ -39,6 +39,7 @@ fn admitted() -> (MasterRelay, TcpStream, TcpStream, tempfile::TempDir) {
         k: 1,
         ha: jvm.local_addr().unwrap(),
         commitlog_dir: folder.path().to_owned(),
+        local_ack: crate::LocalAck::Off,
     }));
     assert!(relay.permit(TERM, u64::MAX - 1));
     let attach = Attach {

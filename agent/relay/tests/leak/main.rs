@@ -35,14 +35,14 @@ fn nothing_is_left_behind() {
         let (master, slave) = (MasterEnd::new(0, &log, 0), SlaveEnd::new(&log[..100_000]));
         slave.follow(&master);
         until(
-            "two threads on the slave\'s side, one and two on the master\'s",
-            || relay_threads() == 5,
+            "two threads on the slave\'s side, one and two on the master\'s, one for the local acker",
+            || relay_threads() == 6,
         );
         let connected = count("fd");
         for _ in 0..20 {
             slave.freeze();
             until("the link is gone on the master's side", || {
-                relay_threads() == 3
+                relay_threads() == 4
             });
             slave.follow(&master);
         }
@@ -75,7 +75,7 @@ fn nothing_is_left_behind() {
         SlaveRelay::bind_tuned(ANY_PORT, group(), key(), quick()).unwrap(),
     );
     idle.1.order(SlaveOrders::Park);
-    until("only the idle threads run", || relay_threads() == 3);
+    until("only the idle threads run", || relay_threads() == 4);
     drop(idle);
     until("all threads and descriptors are gone", || {
         (count("task"), count("fd")) == before

@@ -6,6 +6,7 @@
 mod admission;
 mod fakes;
 mod faults;
+mod local_ack;
 mod proof;
 mod replication;
 mod rig;

@@ -76,6 +76,7 @@ impl MasterEnd {
             k,
             ha: self.broker.address,
             commitlog_dir: self.broker.folder.path().to_owned(),
+            local_ack: relay::LocalAck::Off,
         }
     }
 }
