@@ -4,7 +4,7 @@
 //! hop master listen=0.0.0.0:9001 ha=127.0.0.1:10912 commitlog=a/store/commitlog start=0 [k=0] [admit=b,c]
 //! hop slave local=127.0.0.1:9002 upstream=127.0.0.1:9001 commitlog=b/store/commitlog file_size=1073741824 [member=b]
 //! ```
-//! Then commands on standard input, one per line: `status`; master: `permit MS` (from now), `none`, `orders`, `k N`; slave:
+//! Then commands on standard input, one per line: `status`; master: `permit MS` (from now), `none`, `orders`, `k N`, `local 0|1`; slave:
 //! `attach [HINT]`, `park`. End of input ends the program. Each command is answered by one line of JSON.
 
 #![allow(
@@ -15,8 +15,8 @@
 use arguments::{Failure, Settings};
 use relay::clock::boottime_ms;
 use relay::{
-    Attach, GroupKey, GroupName, Instance, MasterOrders, MasterRelay, Member, Peer, Session,
-    SlaveOrders, SlaveRelay, Term,
+    Attach, GroupKey, GroupName, Instance, LocalAck, MasterOrders, MasterRelay, Member, Peer,
+    Session, SlaveOrders, SlaveRelay, Term,
 };
 use std::io::BufRead;
 
@@ -67,7 +67,7 @@ fn master(settings: &Settings) -> Result<(), Failure> {
         k: settings.get("k").unwrap_or(0),
         ha: settings.get("ha")?,
         commitlog_dir: settings.get("commitlog")?,
-        local_ack: relay::LocalAck::Off,
+        local_ack: LocalAck::Off,
     };
     relay.order(Some(orders.clone()));
     for (command, number) in commands() {
@@ -79,6 +79,14 @@ fn master(settings: &Settings) -> Result<(), Failure> {
             }
             "none" => relay.order(None),
             "orders" => relay.order(Some(orders.clone())),
+            "local" => {
+                orders.local_ack = if number == 0 {
+                    LocalAck::Off
+                } else {
+                    LocalAck::On
+                };
+                relay.order(Some(orders.clone()));
+            }
             "k" => {
                 orders.k = u32::try_from(number)?;
                 relay.order(Some(orders.clone()));

@@ -58,6 +58,29 @@ mod tests {
     }
 
     proptest! {
+        /// Safety H22, rmq/RELAY R4: a request tells no more than the cap, begins where the master has bytes, and leaves
+        /// the proof its length where the cap is no tighter.
+        #[test]
+        fn a_request_is_within_cap_and_log(
+            end in 0_u64..1_000_000, proof in 0_u64..100_000, cap in 0_u64..1_000_000, min in 0_u64..1_000_000,
+        ) {
+            let from = request(end, proof, cap, min);
+            prop_assert!(from >= 1 && from >= min);
+            prop_assert!(from <= cap.max(min).max(1));
+            prop_assert!(from <= end.saturating_sub(proof).max(min).max(1));
+        }
+
+        /// Nothing is told that a smaller k would not tell, and whoever has the least is told all of it when all count.
+        #[test]
+        fn a_larger_k_never_tells_more(acks in prop::collection::vec(0_u64..100, 1..6), k in 0_u32..7) {
+            for own in &acks {
+                let told = |k| allowed(*own, acks.iter().copied(), k);
+                prop_assert!(told(k + 1) <= told(k));
+                let all = u32::try_from(acks.len()).unwrap();
+                prop_assert_eq!(told(all), acks.iter().min().copied());
+            }
+        }
+
         #[test]
         fn whatever_is_told_is_held_by_k(acks in prop::collection::vec(0_u64..100, 1..6), k in 1_u32..6) {
             for own in &acks {

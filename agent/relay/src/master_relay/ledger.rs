@@ -10,7 +10,7 @@ use crate::clock::boottime_ms;
 use crate::ha_stream::Report;
 use crate::handshake::Hello;
 use crate::socket;
-use crate::{ConnectionState, ConnectionStatus, MasterOrders, MasterStatus, Refusal, Term};
+use crate::{ConnectionState, ConnectionStatus, MasterOrders, MasterStatus, Member, Refusal, Term};
 use local::Local;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -288,8 +288,23 @@ impl Ledger {
             .fold(reign.known_end, u64::max)
     }
 
+    /// One acknowledgement per member of K: a member that is named with two sessions is still one copy, and counts as
+    /// the shorter one. Nobody outside K is connected; were somebody, he would not count (H16).
     fn acks(&self) -> impl Iterator<Item = u64> {
-        self.slaves.values().filter_map(|slave| slave.acked)
+        let mut acks: BTreeMap<&Member, u64> = BTreeMap::new();
+        for slave in self.slaves.values().filter(|slave| self.admits(slave)) {
+            if let Some(acked) = slave.acked {
+                let least = acks.entry(&slave.connection.peer.member).or_insert(acked);
+                *least = acked.min(*least);
+            }
+        }
+        acks.into_values()
+    }
+
+    fn admits(&self, slave: &Slave) -> bool {
+        self.orders
+            .as_ref()
+            .is_some_and(|orders| orders.admit.contains(&slave.connection.peer))
     }
 
     /// Passes on every acknowledgement that the rule and the permit allow now.

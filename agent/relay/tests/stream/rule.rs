@@ -1,9 +1,9 @@
 //! Which acknowledgements the master's broker hears.
 
 use crate::fakes::{history, stays, until};
-use crate::rig::{FOREVER, MasterEnd, SlaveEnd, TERM};
+use crate::rig::{FOREVER, MasterEnd, SlaveEnd, TERM, peer};
 use relay::clock::boottime_ms;
-use relay::{ConnectionState, MasterOrders, Term};
+use relay::{ConnectionState, MasterOrders, Peer, Session, Term};
 use std::time::Duration;
 
 const A_WHILE: Duration = Duration::from_millis(250);
@@ -171,4 +171,92 @@ fn after_the_orders_are_withdrawn_the_broker_hears_nothing() {
     // The term's permit is remembered.
     master.relay.order(Some(orders));
     until("it goes on", || master.broker.told() == 301_000);
+}
+
+/// Safety H16: a slave that is connected but not of K never makes up the number, and is not connected for long.
+#[test]
+fn h16_a_slave_outside_k_does_not_count() {
+    let (master, one, other) = three(1);
+    one.broker.freeze(true);
+    master.relay.order(Some(MasterOrders {
+        admit: vec![peer("b")],
+        start: 300_000,
+        ..master.orders(1)
+    }));
+    let left = master.relay.status().connections;
+    assert!(left.iter().all(|connection| connection.peer() == peer("b")));
+    master.broker.append(&history(1000, 2));
+    assert!(stays(A_WHILE, || master.broker.told() == 300_000));
+    assert_eq!(other.broker.end(), 300_000, "it still gets the log");
+    one.broker.freeze(false);
+    until("the admitted one counts", || {
+        master.broker.told() == 301_000
+    });
+}
+
+/// Safety H17: with two in K and k = 2 a 4.9 broker, which any one slave satisfies, hears nothing of one alone.
+#[test]
+fn h17_any_one_slave_is_not_all_of_k() {
+    let (master, one, other) = three(2);
+    until("what both have is told", || master.broker.told() == 300_000);
+    other.freeze();
+    master.broker.append(&history(1000, 2));
+    until("one has it", || level(&master, 301_000) == 1);
+    assert!(stays(A_WHILE, || master.broker.told() == 300_000));
+    drop(one);
+}
+
+/// Safety H25: a renewed session is another peer. The old one's acknowledgements are gone with its connection.
+#[test]
+fn h25_a_new_session_must_be_admitted_anew() {
+    let (master, one, other) = three(2);
+    let renewed = Peer {
+        session: Session::new("s2"),
+        ..peer("c")
+    };
+    master.relay.order(Some(MasterOrders {
+        admit: vec![peer("b"), renewed],
+        start: 300_000,
+        ..master.orders(2)
+    }));
+    master.broker.append(&history(1000, 2));
+    until("one has it", || level(&master, 301_000) == 1);
+    assert!(stays(A_WHILE, || master.broker.told() == 300_000));
+    until("the old life is refused", || {
+        master.relay.status().refused.contains_key("not_admitted")
+    });
+    drop((one, other));
+}
+
+/// Safety H42, as far as the relay goes: K and k shrink by orders only. A member that is gone holds acknowledgements up
+/// until the holder leaves it out.
+#[test]
+fn h42_a_lost_member_counts_until_it_is_left_out() {
+    let (master, one, other) = three(2);
+    until("what both have is told", || master.broker.told() == 300_000);
+    drop(other);
+    until("its connection is gone", || {
+        master.relay.status().connections.len() == 1
+    });
+    master.broker.append(&history(1000, 2));
+    until("one has it", || level(&master, 301_000) == 1);
+    assert!(stays(A_WHILE, || master.broker.told() == 300_000));
+    master.relay.order(Some(MasterOrders {
+        admit: vec![peer("b")],
+        start: 300_000,
+        ..master.orders(1)
+    }));
+    until("the smaller K is enough", || {
+        master.broker.told() == 301_000
+    });
+    drop(one);
+}
+
+#[test]
+fn more_acknowledgements_than_members_are_never_there() {
+    let (master, one, other) = three(3);
+    master.broker.append(&history(1000, 2));
+    until("both have it", || level(&master, 301_000) == 2);
+    assert!(stays(A_WHILE, || master.broker.told() <= 300_000));
+    drop((one, other));
 }
