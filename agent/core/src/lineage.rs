@@ -2,6 +2,7 @@
 
 use crate::ids::{Epoch, Member, Nonce, Offset};
 use crate::record::TermId;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +42,20 @@ impl LineageEntry {
 /// It may name terms that start above the log's end: a slave that joined term 6 knows the term before its bytes.
 /// Before the first entry lies the *origin*: bytes written when no agent looked after the group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Lineage(Vec<LineageEntry>);
+#[serde(from = "Vec<LineageEntry>", into = "Vec<LineageEntry>")]
+pub struct Lineage(Arc<[LineageEntry]>);
+
+impl From<Vec<LineageEntry>> for Lineage {
+    fn from(entries: Vec<LineageEntry>) -> Self {
+        Self(entries.into())
+    }
+}
+
+impl From<Lineage> for Vec<LineageEntry> {
+    fn from(lineage: Lineage) -> Self {
+        lineage.0.to_vec()
+    }
+}
 
 /// The newest piece of history that two logs share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +79,7 @@ impl Lineage {
                 return Err(i + 1);
             }
         }
-        Ok(Self(entries))
+        Ok(Self(entries.into()))
     }
 
     /// The terms, oldest first.
@@ -98,7 +111,7 @@ impl Lineage {
     #[must_use]
     pub fn newest(&self, n: usize) -> Self {
         let from = self.0.len().saturating_sub(n);
-        Self(self.0.get(from..).unwrap_or_default().to_vec())
+        Self(self.0.get(from..).unwrap_or_default().into())
     }
 
     /// This history for a log that ends at `end` and goes on with `entry`: terms that start beyond the end never wrote
@@ -112,7 +125,7 @@ impl Lineage {
             .cloned()
             .collect();
         kept.push(entry);
-        Self(kept)
+        Self(kept.into())
     }
 
     /// The last term that wrote into a log of this length: the greatest epoch whose start lies *below* the end (H29).
