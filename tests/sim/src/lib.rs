@@ -15,6 +15,7 @@ mod store;
 mod world;
 
 pub mod campaign;
+pub mod mutants;
 pub mod shrink;
 
 pub use world::Counts;

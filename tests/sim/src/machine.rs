@@ -119,6 +119,10 @@ pub(crate) struct Agent {
     pub(crate) version: u64,
     /// The newest version heard of each.
     pub(crate) heard: [u64; 5],
+    /// The newest version read of each one's member Lease.
+    pub(crate) read: [u64; 5],
+    /// Its member Lease is about to be written.
+    pub(crate) publishing: bool,
     /// The next decision is due then.
     pub(crate) think_at: Option<u64>,
     /// Something came in while it stood still.
@@ -151,6 +155,8 @@ pub(crate) struct Machine {
     windows: [Option<u64>; WINDOWS],
     /// Since when its machine sleeps, true time.
     pub(crate) slept_since: Option<u64>,
+    /// When its last trouble was over, true time.
+    pub(crate) well_since: u64,
     pub(crate) life: u64,
     pub(crate) agent: Option<Agent>,
     pub(crate) pod: u64,
@@ -186,6 +192,7 @@ impl Machine {
             disk: Disk::new(&name, "1"),
             windows: [None; WINDOWS],
             slept_since: None,
+            well_since: 0,
             life: 1,
             agent: None,
             pod: 1,
@@ -377,6 +384,8 @@ impl Machine {
             report: None,
             version: 0,
             heard: [0; 5],
+            read: [0; 5],
+            publishing: false,
             think_at: None,
             steady: false,
             sights: Sights::default(),

@@ -2,15 +2,18 @@
 #![allow(clippy::print_stdout)]
 
 use anyhow::bail;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use sim::campaign::campaign;
 use sim::shrink::shrink;
 use sim::{Settings, run};
+use std::path::Path;
 use std::thread;
 
 /// A group under random faults, by seed.
 #[derive(Debug, Parser)]
 struct Cli {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// Run this one seed.
     #[arg(long)]
     seed: Option<u64>,
@@ -37,11 +40,42 @@ struct Cli {
     lines: usize,
 }
 
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Put deliberate defects into a copy of the core, and see which are caught.
+    Mutants {
+        /// Seeds to try for each.
+        #[arg(long, default_value_t = 2_000)]
+        seeds: u64,
+        /// Only those whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+    },
+}
+
+fn mutants(seeds: u64, only: &str) -> anyhow::Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    println!("{:<36} {:>6}  law", "defect", "seeds");
+    let all = sim::mutants::check(&root, only, seeds, |caught| match &caught.by {
+        Some((seeds, law)) => println!("{:<36} {seeds:>6}  {law:.90}", caught.name),
+        None => println!("{:<36} {:>6}  not caught", caught.name, "-"),
+    })?;
+    let free = all.iter().filter(|c| c.by.is_none()).count();
+    println!("{} of {} caught", all.len() - free, all.len());
+    if free > 0 {
+        bail!("{free} defects were not caught in {seeds} seeds");
+    }
+    Ok(())
+}
+
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     let settings = Settings {
         leaps: !cli.no_leaps,
     };
+    if let Some(Task::Mutants { seeds, only }) = &cli.task {
+        return mutants(*seeds, only);
+    }
     if let Some(seed) = cli.seed {
         return one(seed, &cli, settings);
     }

@@ -55,7 +55,7 @@ pub(crate) fn bound(action: &Action) -> (usize, &'static str, usize) {
         Action::Shut { .. } => (2, "shut", 6),
         Action::Register { .. } => (3, "register", 2),
         Action::Announce(_) => (4, "announce", 6),
-        Action::Start { .. } => (5, "start", 6),
+        Action::Start { .. } => (5, "start", 12),
         Action::Cut { .. } => (6, "cut", 10),
         Action::Admit { .. } => (7, "admit", 6),
         Action::Attach { .. } => (8, "attach", 12),

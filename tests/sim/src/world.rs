@@ -47,9 +47,14 @@ enum Event {
         version: u64,
         word: Rc<Report>,
     },
+    Publish {
+        of: usize,
+        life: u64,
+    },
     Published {
         to: usize,
         of: usize,
+        version: u64,
         word: Rc<Report>,
     },
     Pod {
@@ -115,6 +120,7 @@ impl Event {
             Self::Land(_)
                 | Self::Reply(_)
                 | Self::Word { .. }
+                | Self::Publish { .. }
                 | Self::Published { .. }
                 | Self::Pod { .. }
                 | Self::Job { .. }
@@ -356,7 +362,13 @@ impl World {
                 version,
                 word,
             } => self.hear(to, of, version, &word),
-            Event::Published { to, of, word } => self.read_published(to, of, &word),
+            Event::Publish { of, life } => self.put_report(of, life),
+            Event::Published {
+                to,
+                of,
+                version,
+                word,
+            } => self.read_published(to, of, version, word),
             Event::Pod { to, of, seen } => self.see_pod(to, of, seen),
             Event::Job { i, life, n } => self.job_due(i, life, n),
             Event::Start { i, life, n } => self.start_due(i, life, n),

@@ -228,15 +228,17 @@ impl World {
         if machine.life != life {
             return;
         }
+        if !machine.launches() || !machine.minds() {
+            self.soon(200, 600, Event::Start { i, life, n });
+            return;
+        }
         let Some(agent) = machine.agent.as_mut().filter(|a| a.starts == n) else {
             return;
         };
         let Some(start) = agent.start.take() else {
             return;
         };
-        if machine.launches() {
-            self.launch(i, &start);
-        }
+        self.launch(i, &start);
         self.think(i);
     }
 
@@ -262,6 +264,13 @@ impl World {
         );
         self.processes.push(*term);
         let id = u64::try_from(self.processes.len()).unwrap_or(u64::MAX);
+        if self.machine(i).disk.volume.repaired != Some(*term) {
+            self.blame(format!(
+                "H27: {} starts on a tail that was not made clean",
+                self.names[i]
+            ));
+            return;
+        }
         let machine = &mut self.machines[i];
         machine.disk.volume.frozen = None;
         machine.disk.forget_walk();

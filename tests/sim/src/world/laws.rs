@@ -121,7 +121,11 @@ impl World {
                 w.electable == agent_core::report::Electable::Yes
                     && w.frozen.as_ref().is_some_and(|f| f.vacancy == vacancy)
             });
-            let disk = &self.machine(n).disk;
+            let machine = self.machine(n);
+            // Who was in trouble a moment ago may not have been able to take its turn.
+            let well = !machine.troubled() && self.t > machine.well_since + 20_000;
+            let stands = stands && well;
+            let disk = &machine.disk;
             let theirs = disk.log.common(truth);
             if n != i && stands && theirs > mine && !disk.rotten && !self.machine(i).disk.rotten {
                 let what = format!(

@@ -139,6 +139,7 @@ impl World {
             return;
         }
         self.disturb();
+        self.machines[i].well_since = self.t;
         self.say(i, || format!("over: {window:?}"));
         match window {
             Window::Still | Window::Asleep | Window::ContainerFrozen => self.thaw(i, window),
@@ -216,6 +217,7 @@ impl World {
         self.talk();
         for of in 0..self.machines.len() {
             if of != i {
+                self.tell_published(of, i);
                 self.show_pod(of);
             }
         }

@@ -26,21 +26,41 @@ impl World {
                 self.send_word(to, of);
             }
         }
-        if !self.chance.often(30) {
+        let life = self.machine(of).life;
+        if let Some(agent) = self.machines[of].agent.as_mut().filter(|a| !a.publishing) {
+            agent.publishing = true;
+            self.soon(100, 3_000, Event::Publish { of, life });
+        }
+    }
+
+    /// It writes its newest word into its member Lease.
+    pub(super) fn put_report(&mut self, of: usize, life: u64) {
+        let machine = &mut self.machines[of];
+        if machine.life != life {
             return;
         }
-        let Some(word) = self.machines[of]
-            .agent
-            .as_ref()
-            .and_then(|a| a.report.clone())
-        else {
+        if machine.is(Window::CutOff) || !machine.minds() {
+            self.soon(500, 1_500, Event::Publish { of, life });
+            return;
+        }
+        let Some(agent) = machine.agent.as_mut() else {
+            return;
+        };
+        agent.publishing = false;
+        let version = agent.version;
+        let Some(word) = agent.report.clone() else {
             return;
         };
         for to in 0..self.machines.len() {
-            let both = !self.machine(to).is(Window::CutOff) && !self.machine(of).is(Window::CutOff);
-            if to != of && both {
+            if to != of {
                 let word = word.clone();
-                self.soon(100, 4_000, Event::Published { to, of, word });
+                let event = Event::Published {
+                    to,
+                    of,
+                    version,
+                    word,
+                };
+                self.soon(10, 1_000, event);
             }
         }
     }
@@ -103,10 +123,35 @@ impl World {
         self.think(to);
     }
 
-    pub(super) fn read_published(&mut self, to: usize, of: usize, word: &Rc<Report>) {
+    /// Who starts reads the member Leases that are there.
+    pub(super) fn tell_published(&mut self, of: usize, to: usize) {
+        let agent = self.machines[of].agent.as_ref();
+        let told = agent.and_then(|a| Some((a.version, a.report.clone()?)));
+        if let Some((version, word)) = told {
+            let event = Event::Published {
+                to,
+                of,
+                version,
+                word,
+            };
+            self.soon(10, 1_000, event);
+        }
+    }
+
+    pub(super) fn read_published(&mut self, to: usize, of: usize, version: u64, word: Rc<Report>) {
         let t = self.t;
         let machine = &mut self.machines[to];
         if !machine.up() || machine.is(Window::CutOff) {
+            // It is read when the API can be reached again.
+            if machine.agent.is_some() {
+                let event = Event::Published {
+                    to,
+                    of,
+                    version,
+                    word,
+                };
+                self.soon(500, 1_500, event);
+            }
             return;
         }
         let tick = machine.now(t).tick;
@@ -114,10 +159,14 @@ impl World {
         let Some(agent) = machine.agent.as_mut() else {
             return;
         };
+        let Some(read) = agent.read.get_mut(of).filter(|read| version > **read) else {
+            return;
+        };
+        *read = version;
         let peer = agent.seen.peers.entry(name).or_default();
         let word = Report {
             lineage: None,
-            ..(**word).clone()
+            ..(*word).clone()
         };
         peer.published = Reading::known(word, tick);
         self.think(to);
