@@ -99,7 +99,8 @@ pub(crate) struct Sights {
     pub(crate) sound: Option<Tick>,
     pub(crate) damaged: Option<Tick>,
     pub(crate) highest: (Epoch, Tick),
-    pub(crate) lineage: (usize, Epoch, Tick),
+    /// How many terms its history names, the newest one's nonce, and since when.
+    pub(crate) lineage: (usize, Nonce, Tick),
     /// When a peer last said that it runs a master.
     pub(crate) master: Tick,
 }

@@ -4,7 +4,7 @@ use super::World;
 use crate::machine::{Machine, Window};
 use crate::show;
 use agent_core::action::{Action, LeaseWrite};
-use agent_core::ids::{Member, Offset};
+use agent_core::ids::{Instance, Member, Offset};
 use agent_core::lineage::{Common, Lineage};
 use agent_core::observation::{LeaseSeen, Reading, Upstream};
 use agent_core::record::{GroupRecord, TermId};
@@ -41,7 +41,7 @@ impl World {
         if t > self.troubled_at + LIVENESS {
             self.blame(format!("J20: term {term} is won without a cause"));
         }
-        self.check_free(i);
+        self.check_free(i, &record.holder);
         self.check_rights(i, record);
         self.check_lineage(i, &record.lineage);
         self.check_best(i, record);
@@ -50,7 +50,7 @@ impl World {
 
     /// J6: a Lease is taken only when it was given up, proven dead, ours, or silent for W on a clock within ρ. An absent
     /// one is silent since it is absent (H7), and an earlier life of our own pod is somebody else (H1).
-    fn check_free(&mut self, i: usize) {
+    fn check_free(&mut self, i: usize, winner: &Instance) {
         let silent = self.t.saturating_sub(self.store.tuple_since);
         // Whoever slept through a term that a backup took back sees the tuple it knows: no rule can tell (H6).
         if silent >= 10_000 * 1000 / 1100 - 300 || self.forgotten {
@@ -63,7 +63,7 @@ impl World {
         };
         let holder = &object.record.holder;
         let me = self.machine(i);
-        if holder.is_empty() || *holder == me.instance {
+        if holder.is_empty() || holder == winner {
             return;
         }
         let lives = |m: &Machine| m.instance == *holder && !m.is(Window::Away);
@@ -288,7 +288,7 @@ impl World {
         let machine = &mut self.machines[i];
         let tick = machine.now(t).tick;
         let lineage = &machine.disk.volume.lineage;
-        let last = lineage.last().map(|e| e.epoch).unwrap_or_default();
+        let last = lineage.last().map(|e| e.nonce).unwrap_or_default();
         let history = (lineage.entries().len(), last);
         let Some(agent) = &mut machine.agent else {
             return;

@@ -114,6 +114,14 @@ impl World {
         if reason == Reason::Stopped {
             self.stopped(i);
         }
+        if self
+            .machine(i)
+            .agent
+            .as_ref()
+            .is_some_and(|a| a.newest == 0)
+        {
+            self.read(i);
+        }
         self.rest(i, reason);
     }
 
