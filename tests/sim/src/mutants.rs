@@ -129,7 +129,7 @@ fn copy(root: &Path, scratch: &Path) -> anyhow::Result<()> {
     let profiles = rest.find("[profile.").unwrap_or(rest.len());
     let rest = rest.get(..profiles).unwrap_or_default();
     let members = "members = [\"agent/core\", \"tests/sim\"]\n\n";
-    let profile = "[profile.mutant]\ninherits = \"release\"\nopt-level = 2\n";
+    let profile = "[profile.mutant]\ninherits = \"release\"\nopt-level = 1\nlto = \"off\"\ncodegen-units = 16\nincremental = true\n";
     let manifest = format!("{head}{members}{rest}{profile}");
     write_new(&scratch.join("Cargo.toml"), manifest.as_bytes())?;
     copy_all(&root.join("Cargo.lock"), &scratch.join("Cargo.lock"))

@@ -363,6 +363,10 @@ impl World {
     /// No order is given over and over.
     pub(super) fn count(&mut self, i: usize, action: &Action) {
         let (kind, name, most) = show::bound(action);
+        if !self.machine(i).launches() {
+            // Orders to a launcher that stands still run into their time-out.
+            return;
+        }
         let t = self.t;
         let Some(agent) = &mut self.machines[i].agent else {
             return;

@@ -386,6 +386,10 @@ impl World {
             return;
         };
         self.forgotten |= !known;
+        if old.requests.paused {
+            // Whoever restores a backup of a paused group resumes it.
+            self.at(self.t + 30_000, Event::Resume);
+        }
         self.tell("--", || {
             let r = &old.record;
             format!("back to term {} seq {} of {}", r.term.id, r.seq, r.holder)
