@@ -230,7 +230,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Until when those who go before us have their turn at least: who answered late, because it only just came up, may
-    /// find the Lease free one collect time later than we do. A release is seen by all alike.
+    /// find the Lease free, or every answer there, one collect time later than we do.
     fn given_to_better(&mut self, cause: Cause, before: &[Member]) -> Tick {
         let now = self.now.tick;
         let Some(election) = self.next.election.as_mut() else {
@@ -244,8 +244,9 @@ impl<'a> Turn<'a> {
             return election.since;
         }
         match cause {
-            Cause::Released | Cause::Own => election.before_since,
-            Cause::Silence | Cause::Dead | Cause::Absent | Cause::Rewound => {
+            Cause::Own => election.before_since,
+            // A release is seen by all alike, but who is best may still wait for an answer that we have.
+            Cause::Released | Cause::Silence | Cause::Dead | Cause::Absent | Cause::Rewound => {
                 election.before_since.plus(self.policy.collect)
             }
         }
