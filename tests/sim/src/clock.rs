@@ -67,6 +67,7 @@ impl Clocks {
 pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
+    #[allow(clippy::disallowed_methods)]
     pub(crate) fn start() -> Self {
         Self(Instant::now())
     }

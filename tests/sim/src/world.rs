@@ -353,7 +353,7 @@ impl World {
         self.under_way -= u64::from(event.under_way());
         match event {
             Event::Think { i, life } => self.wake(i, life),
-            Event::Land(request) => self.land(*request),
+            Event::Land(request) => self.land(&request),
             Event::Reply(reply) => self.reply(*reply),
             Event::Watch { i, life, rv } => self.watched(i, life, rv),
             Event::Word {

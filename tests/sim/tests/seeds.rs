@@ -1,5 +1,7 @@
 //! Seeds that once broke a law, and some that nobody ran before.
 
+#![allow(clippy::unwrap_used)]
+
 use sim::campaign::campaign;
 use sim::{Settings, run};
 use std::fs;

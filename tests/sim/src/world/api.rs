@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    pub(super) fn land(&mut self, request: Request) {
+    pub(super) fn land(&mut self, request: &Request) {
         let (t, i, life) = (self.t, request.i, request.life);
         let mut outcome = None;
         let mut read = None;

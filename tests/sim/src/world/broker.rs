@@ -52,6 +52,8 @@ impl World {
             let mut log = std::mem::take(&mut self.machines[i].disk.log);
             log.copy(&self.machine(link.from).disk.log, upto);
             self.machines[i].disk.log = log;
+            // What rotted there is copied along.
+            self.machines[i].disk.rotten |= self.machine(link.from).disk.rotten;
         }
     }
 
@@ -382,7 +384,7 @@ impl World {
         if let Some(jvm) = &mut machine.jvm {
             jvm.up = true;
             // Some versions do not tell (H28).
-            jvm.recovered = (id % 3 != 0).then_some(Offset::new(end));
+            jvm.recovered = (!id.is_multiple_of(3)).then_some(Offset::new(end));
         }
         if early {
             // A delayed message is due at once (H28).

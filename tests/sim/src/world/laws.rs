@@ -124,7 +124,10 @@ impl World {
             let machine = self.machine(n);
             // Who was in trouble a moment ago may not have been able to take its turn.
             let well = !machine.troubled() && self.t > machine.well_since + 20_000;
-            let stands = stands && well;
+            // Nor who tried and does not know what became of it.
+            let agent = machine.agent.as_ref();
+            let tries = agent.is_some_and(|a| a.state.pending.is_some());
+            let stands = stands && well && !tries;
             let disk = &machine.disk;
             let theirs = disk.log.common(truth);
             if n != i && stands && theirs > mine && !disk.rotten && !self.machine(i).disk.rotten {

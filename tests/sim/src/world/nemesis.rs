@@ -433,7 +433,7 @@ impl World {
         let term = object.record.term.id;
         self.requests += 1;
         let n = usize::try_from(coin >> 8).unwrap_or(0) % self.machines.len();
-        let target = (coin % 2 == 0).then(|| self.names[n].clone());
+        let target = coin.is_multiple_of(2).then(|| self.names[n].clone());
         let request = SwitchoverRequest {
             id: format!("s{}", self.requests),
             term,

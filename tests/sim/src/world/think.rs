@@ -190,13 +190,13 @@ impl World {
         let t = self.t;
         let tick = self.machine(i).now(t).tick;
         let serves = |m: &Machine| m.jvm.as_ref().is_some_and(|j| j.role == Role::Master);
-        if !self.machine(i).dirty && !serves(self.machine(i)) {
-            if let Some(agent) = self.machines[i].agent.as_mut()
-                && let Reading::Known { at, .. } = &mut agent.seen.launcher
-            {
-                *at = tick;
-                return;
-            }
+        let same = !self.machine(i).dirty && !serves(self.machine(i));
+        if same
+            && let Some(agent) = self.machines[i].agent.as_mut()
+            && let Reading::Known { at, .. } = &mut agent.seen.launcher
+        {
+            *at = tick;
+            return;
         }
         let linked = |n: &usize| self.machine(*n).link.is_some_and(|l| l.from == i);
         let slaves: Vec<usize> = (0..self.machines.len()).filter(linked).collect();
