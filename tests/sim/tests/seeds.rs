@@ -57,7 +57,7 @@ fn a_seed_tells_the_same_story_twice() {
 #[test]
 fn fresh_seeds_keep_every_law() {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let found = campaign(1_000_000, 300, cores, 5, Settings::default());
+    let found = campaign(1_000_000, 200, cores, 5, Settings::default());
     assert!(found.wrong.is_empty(), "{:?}", found.wrong);
     assert!(found.counts.terms > found.seeds && found.counts.faults > 5 * found.seeds);
 }
