@@ -22,6 +22,15 @@ fn alone() -> (MasterEnd, MasterOrders) {
     (master, orders)
 }
 
+/// Sets the flag when it is dropped.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 fn off(orders: &MasterOrders) -> MasterOrders {
     MasterOrders {
         local_ack: LocalAck::Off,
@@ -97,6 +106,8 @@ fn under_load_nothing_above_the_border_is_ever_told() {
     let (master, orders) = alone();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        // Also when an assertion fails, or the scope would wait for ever.
+        let _end = Ended(&done);
         scope.spawn(|| {
             let mut seed = 2;
             while !done.load(SeqCst) {
@@ -116,7 +127,6 @@ fn under_load_nothing_above_the_border_is_ever_told() {
             assert_eq!(status(&master).stopped_at, Some(border));
             master.relay.order(Some(orders.clone()));
         }
-        done.store(true, SeqCst);
     });
     until("loosened, what waited is released", || {
         is_told(&master.broker)
