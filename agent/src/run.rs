@@ -433,20 +433,23 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         stages: Stages::default(),
         told: None,
     };
-    supervise(tasks, cycle, &stopping).await?;
+    supervise(tasks, cycle.run(), &stopping).await?;
     finish(keeper).await;
     Ok(())
 }
 
+/// How long the cycle of an agent that is asked to stop may take to end after a part has.
+const LAST_STEPS: Duration = Duration::from_secs(2);
+
 /// Until the cycle says that this member is stopped, a part ends, or a stop takes too long.
 async fn supervise(
     mut tasks: Tasks,
-    cycle: Cycle,
+    cycle: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     stopping: &watch::Sender<Stopping>,
 ) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let mut cycle = tokio::spawn(cycle.run());
+    let mut cycle = tokio::spawn(cycle);
     let asked = async {
         tokio::select! {
             _ = term.recv() => {}
@@ -458,7 +461,16 @@ async fn supervise(
     };
     tokio::select! {
         ended = &mut cycle => ended.context("the cycle panicked")?,
-        error = tasks.first_end() => Err(error),
+        error = tasks.first_end() => {
+            if *stopping.borrow() == Stopping::No {
+                return Err(error);
+            }
+            // Parts listen to the cycle, and end with it: they may be seen to end before it is.
+            match timeout(LAST_STEPS, &mut cycle).await {
+                Ok(ended) => ended.context("the cycle panicked")?,
+                Err(_) => Err(error),
+            }
+        }
         () = asked => {
             warn!("the stop took too long; a master that still runs ends with its permit");
             Ok(())
@@ -542,4 +554,37 @@ fn probe_ip(conf: &BaseConf) -> IpAddr {
         .and_then(|address| address.trim().parse().ok())
         .filter(|address: &IpAddr| !address.is_unspecified())
         .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A part that listens to the cycle, and a cycle that stops when it is asked to, a while after that part heard its end.
+    async fn stop(asked: Stopping) -> anyhow::Result<()> {
+        let (pace, mut heard) = watch::channel(());
+        let stopping = watch::Sender::new(asked);
+        let mut tasks = Tasks::default();
+        tasks.spawn(
+            "listener",
+            async move { while heard.changed().await.is_ok() {} },
+        );
+        let cycle = async move {
+            drop(pace);
+            sleep(Duration::from_millis(50)).await;
+            Ok(())
+        };
+        timeout(Duration::from_secs(20), supervise(tasks, cycle, &stopping)).await?
+    }
+
+    #[tokio::test]
+    async fn parts_that_end_with_the_cycle_do_not_spoil_a_stop() {
+        stop(Stopping::Yes).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_while_nobody_asked_is_an_error() {
+        let error = stop(Stopping::No).await.unwrap_err();
+        assert!(error.to_string().contains("listener"), "{error}");
+    }
 }
