@@ -12,7 +12,7 @@
 //! | `stopping` | it is being stopped | 0 | 1 | 0 |
 //! | `stopped` | it was stopped on order | 0 | 1 | 0 |
 //! | `start_stuck` | a start without any work for 60 s, or longer than an hour | 1 | 1 | 1 |
-//! | `hung` | frozen (SIGSTOP); or silent and idle for 10 s; or silent for 2 min; or its store is stuck for 30 s | 1 | 1 | 1 |
+//! | `hung` | frozen (SIGSTOP); or silent and idle for 10 s; or silent for 2 min; or its store or a master's dispatch is stuck for 30 s | 1 | 1 | 1 |
 //! | `ended` | it ended by itself and was not started again | 1 | 1 | 1 |
 //! | `no_launcher` | the launcher does not answer: its guard kills the broker | 1 | 1 | 1 |
 //!
@@ -167,7 +167,8 @@ pub struct Limits {
     pub start_idle_ms: u64,
     /// A start of this length is stuck whatever it does.
     pub start_ms: u64,
-    /// A put that holds the store's lock, or a send that waits for its turn, for this long: the store is stuck.
+    /// A put that holds the store's lock, or a send that waits for its turn, for this long: the store is stuck. So it is
+    /// when a master's dispatch stands still for this long before the end of the log: nobody can read what it acknowledges.
     pub store_ms: u64,
     /// Used part of the disk from which the broker refuses messages (facts §10.1: 90 %).
     pub disk_full: f64,
@@ -224,6 +225,24 @@ pub struct Info {
     pub store_wait_ms: u64,
     /// It refuses sends by its start gate, or writes by its hot role.
     pub refuses_writes: bool,
+    /// How far the log can be read through the consume queues.
+    pub dispatch: Dispatch,
+}
+
+/// How far a broker's dispatch thread has brought its commit log into the consume queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dispatch {
+    /// Up to this offset.
+    pub to: u64,
+    /// Bytes of log beyond it.
+    pub behind: u64,
+}
+
+impl Info {
+    fn is_disk_full(&self, limits: &Limits) -> bool {
+        self.disk_ratio
+            .is_some_and(|ratio| ratio >= limits.disk_full)
+    }
 }
 
 /// Decides, and remembers for the next time. Pure.
@@ -233,7 +252,7 @@ pub fn judge(evidence: &Evidence, memory: &mut Memory, limits: &Limits) -> Verdi
         Ok(broker) => broker,
         Err(reason) => return Verdict::new(AliveState::NoLauncher, reason.clone()),
     };
-    memory.note(evidence.now_ms, broker, &evidence.answer);
+    memory.note(evidence.now_ms, broker, &evidence.answer, limits);
     match broker.state {
         BrokerState::Waiting => Verdict::new(AliveState::Waiting, "no role was ordered yet"),
         BrokerState::Stopping => Verdict::new(AliveState::Stopping, "it is being stopped"),
@@ -275,7 +294,10 @@ fn judge_living(evidence: &Evidence, broker: &Broker, memory: &Memory, limits: &
         );
     }
     match &evidence.answer {
-        Answer::Info(info) => judge_info(broker, *info, limits),
+        Answer::Info(info) => {
+            let undispatched_ms = memory.undispatched_ms(evidence.now_ms);
+            judge_info(broker, *info, undispatched_ms, limits)
+        }
         Answer::Odd(text) => Verdict::new(AliveState::Running, format!("it answers: {text}")),
         Answer::NotReady => judge_start(evidence.now_ms, broker, memory, limits),
         Answer::NotAsked | Answer::Closed | Answer::Silent => match broker.state {
@@ -285,7 +307,7 @@ fn judge_living(evidence: &Evidence, broker: &Broker, memory: &Memory, limits: &
     }
 }
 
-fn judge_info(broker: &Broker, info: Info, limits: &Limits) -> Verdict {
+fn judge_info(broker: &Broker, info: Info, undispatched_ms: u64, limits: &Limits) -> Verdict {
     if info.store_wait_ms >= limits.store_ms {
         let reason = format!(
             "it answers, but its store has been stuck for {} ms",
@@ -293,16 +315,20 @@ fn judge_info(broker: &Broker, info: Info, limits: &Limits) -> Verdict {
         );
         return Verdict::new(AliveState::Hung, reason);
     }
-    if let Some(ratio) = info.disk_ratio
-        && ratio >= limits.disk_full
-    {
+    if info.is_disk_full(limits) {
+        let percent = info.disk_ratio.unwrap_or_default() * 100.0;
         return Verdict::new(
             AliveState::DiskFull,
-            format!(
-                "its disk is {:.0} % full: it refuses messages",
-                ratio * 100.0
-            ),
+            format!("its disk is {percent:.0} % full: it refuses messages"),
         );
+    }
+    if undispatched_ms >= limits.store_ms {
+        let Dispatch { to, behind } = info.dispatch;
+        let reason = format!(
+            "it answers, but nobody can read the last {behind} bytes of its log: its dispatch has stood at offset {to} for \
+             {undispatched_ms} ms"
+        );
+        return Verdict::new(AliveState::Hung, reason);
     }
     if info.refuses_writes && broker.role == Some(Role::Master) {
         return Verdict::new(AliveState::Fenced, "it answers and refuses writes by order");
@@ -504,6 +530,71 @@ mod tests {
             look(broker(BrokerState::Running), Answer::Odd("no".into())),
             AliveState::Running
         );
+    }
+
+    #[test]
+    fn a_master_whose_dispatch_stands_still_hangs() {
+        let dispatch = |to, behind| {
+            Answer::Info(Info {
+                dispatch: Dispatch { to, behind },
+                ..Info::default()
+            })
+        };
+        let mut memory = Memory::default();
+        let mut at = |second: u64, answer| {
+            let broker = broker(BrokerState::Running);
+            judge_at(NOW + second * 1_000, broker, answer, &mut memory)
+        };
+        // Behind, and getting on: a broker under load, or one that reads its log after a crash.
+        for second in 0..100 {
+            assert_eq!(at(second, dispatch(second, 500)), AliveState::Running);
+        }
+        for second in 100..129 {
+            assert_eq!(at(second, dispatch(99, second)), AliveState::Running);
+        }
+        assert_eq!(at(129, dispatch(99, 600)), AliveState::Hung);
+        assert_eq!(at(130, dispatch(699, 0)), AliveState::Running);
+        // Nothing behind is no standstill, however long nobody sends.
+        assert_eq!(at(200, dispatch(699, 0)), AliveState::Running);
+        assert_eq!(at(201, dispatch(699, 9)), AliveState::Running);
+    }
+
+    #[test]
+    fn a_standstill_counts_on_masters_with_room_only() {
+        let standing = |disk_ratio| {
+            Answer::Info(Info {
+                disk_ratio,
+                dispatch: Dispatch { to: 5, behind: 9 },
+                ..Info::default()
+            })
+        };
+        // A slave's log may end inside a record for as long as its master is away.
+        let mut memory = Memory::default();
+        for second in 0..100 {
+            let slave = Broker {
+                role: Some(Role::Slave),
+                ..broker(BrokerState::Running)
+            };
+            let state = judge_at(NOW + second * 1_000, slave, standing(None), &mut memory);
+            assert_eq!(state, AliveState::Running);
+        }
+        let mut memory = Memory::default();
+        let mut at = |second: u64, disk_ratio| {
+            let broker = broker(BrokerState::Running);
+            judge_at(
+                NOW + second * 1_000,
+                broker,
+                standing(disk_ratio),
+                &mut memory,
+            )
+        };
+        for second in 0..100 {
+            assert_eq!(at(second, Some(0.95)), AliveState::DiskFull);
+        }
+        // A thread that survived gets its time to go on once there is room.
+        assert_eq!(at(100, Some(0.5)), AliveState::Running);
+        assert_eq!(at(129, Some(0.5)), AliveState::Running);
+        assert_eq!(at(130, Some(0.5)), AliveState::Hung);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use remoting::{
     calls::{BrokerRole, GetBrokerConfig, GetRuntimeInfo, RuntimeInfo},
 };
 
-use super::{Answer, Evidence, Info, Limits, Memory, Verdict, judge};
+use super::{Answer, Dispatch, Evidence, Info, Limits, Memory, Verdict, judge};
 use crate::{
     client::Client,
     clock,
@@ -108,6 +108,15 @@ fn read_info(info: &RuntimeInfo, wall_ms: u64) -> Info {
         refuses_writes: info
             .sends_refused_until_ms
             .is_some_and(|until_ms| until_ms > wall_ms),
+        dispatch: read_dispatch(info),
+    }
+}
+
+fn read_dispatch(info: &RuntimeInfo) -> Dispatch {
+    let behind = info.dispatch_behind_bytes;
+    Dispatch {
+        to: info.commit_log_max.get().saturating_sub(behind),
+        behind,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Answer;
-use crate::protocol::{Broker, BrokerState};
+use super::{Answer, Limits};
+use crate::protocol::{Broker, BrokerState, Role};
 
 /// From this share of one core on, a process group works. An idle broker's timers take 1 to 3 %.
 const WORKING_CPU_PERCENT: u64 = 10;
@@ -30,6 +30,16 @@ struct Process {
     worked_ms: u64,
     /// The reading to compare the next one with.
     reading: Option<Reading>,
+    /// A dispatch that does not get on. Absent in the file of an older version.
+    #[serde(default)]
+    standstill: Option<Standstill>,
+}
+
+/// A master's dispatch was first seen at this offset, with log beyond it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Standstill {
+    at: u64,
+    since_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +64,13 @@ impl Memory {
             .map_or(0, |process| now_ms.saturating_sub(process.worked_ms))
     }
 
-    pub(super) fn note(&mut self, now_ms: u64, broker: &Broker, answer: &Answer) {
+    /// How long a master's dispatch has stood still before the end of its log, in milliseconds.
+    pub(super) fn undispatched_ms(&self, now_ms: u64) -> u64 {
+        let standstill = self.process.as_ref().and_then(|known| known.standstill);
+        standstill.map_or(0, |standstill| now_ms.saturating_sub(standstill.since_ms))
+    }
+
+    pub(super) fn note(&mut self, now_ms: u64, broker: &Broker, answer: &Answer, limits: &Limits) {
         let (Some(pid), Some(started_ms)) = (broker.pid, broker.started_ms) else {
             self.process = None;
             return;
@@ -69,6 +85,7 @@ impl Memory {
             answered_ms: now_ms,
             worked_ms: now_ms,
             reading: None,
+            standstill: None,
         });
         // A closed port is no silence before it has been open once: a recovery may take long.
         let is_silent = broker.state == BrokerState::Running
@@ -79,6 +96,7 @@ impl Memory {
         // Looks may be far apart: the time before the port opened is no silence either.
         process.answered_ms = process.answered_ms.max(broker.running_ms.unwrap_or(0));
         process.note_activity(now_ms, broker);
+        process.note_dispatch(now_ms, broker, answer, limits);
         self.process = Some(process);
     }
 }
@@ -105,6 +123,28 @@ impl Process {
             }
             None => self.reading = Some(reading),
         }
+    }
+}
+
+impl Process {
+    /// A write that fails for want of room ends the dispatch thread of 4.9 for good, with an `InternalError` that nobody
+    /// catches; the broker goes on acknowledging (seen). A slave's dispatch may rightly wait inside a record, and a
+    /// restart gives no full disk room.
+    fn note_dispatch(&mut self, now_ms: u64, broker: &Broker, answer: &Answer, limits: &Limits) {
+        // Another answer says nothing of the dispatch.
+        let Answer::Info(info) = answer else { return };
+        let may_wait = info.dispatch.behind == 0
+            || broker.role != Some(Role::Master)
+            || info.is_disk_full(limits);
+        let at = info.dispatch.to;
+        self.standstill = match self.standstill {
+            _ if may_wait => None,
+            Some(known) if known.at == at => Some(known),
+            _ => Some(Standstill {
+                at,
+                since_ms: now_ms,
+            }),
+        };
     }
 }
 
