@@ -12,7 +12,7 @@
 //! | `stopping` | it is being stopped | 0 | 1 | 0 |
 //! | `stopped` | it was stopped on order | 0 | 1 | 0 |
 //! | `start_stuck` | a start without any work for 60 s, or longer than an hour | 1 | 1 | 1 |
-//! | `hung` | frozen (SIGSTOP); or silent and idle for 10 s; or silent for 2 min; or its store or a master's dispatch is stuck for 30 s | 1 | 1 | 1 |
+//! | `hung` | frozen (SIGSTOP); or silent and idle for 10 s; or silent for 2 min; or its store, or a master's dispatch, is stuck for 30 s | 1 | 1 | 1 |
 //! | `ended` | it ended by itself and was not started again | 1 | 1 | 1 |
 //! | `no_launcher` | the launcher does not answer: its guard kills the broker | 1 | 1 | 1 |
 //!
@@ -169,7 +169,10 @@ pub struct Limits {
     pub start_ms: u64,
     /// A put that holds the store's lock, or a send that waits for its turn, for this long: the store is stuck. So it is
     /// when a master's dispatch stands still for this long before the end of the log: nobody can read what it acknowledges.
+    /// And so it is when no message of the check's own has been answered for this long.
     pub store_ms: u64,
+    /// Sends that wait while nothing is stored for this long make the check send a message itself.
+    pub unstored_ms: u64,
     /// Used part of the disk from which the broker refuses messages (facts §10.1: 90 %).
     pub disk_full: f64,
 }
@@ -183,6 +186,7 @@ impl Default for Limits {
             start_idle_ms: 60_000,
             start_ms: 3_600_000,
             store_ms: 30_000,
+            unstored_ms: 10_000,
             disk_full: 0.9,
         }
     }
@@ -227,6 +231,26 @@ pub struct Info {
     pub refuses_writes: bool,
     /// How far the log can be read through the consume queues.
     pub dispatch: Dispatch,
+    /// Messages stored since its start, where it tells.
+    pub stored: Option<u64>,
+    /// Sends that wait for a thread.
+    pub sends_waiting: u64,
+    /// What became of a message of our own.
+    pub trial: Trial,
+}
+
+/// A message that the check itself sends, to a topic that every broker has and nobody reads. Only where sends wait and
+/// nothing is stored: a thread that dies of an error may leave the log's lock shut for ever (seen on 5.5.0 when a disk ran
+/// full), and everything but sends is answered as before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trial {
+    /// There was no reason to send one.
+    #[default]
+    NotMade,
+    /// It was stored, or refused for a reason.
+    Answered,
+    /// No answer, or no thread had time for it.
+    Unanswered,
 }
 
 /// How far a broker's dispatch thread has brought its commit log into the consume queues.
@@ -294,10 +318,7 @@ fn judge_living(evidence: &Evidence, broker: &Broker, memory: &Memory, limits: &
         );
     }
     match &evidence.answer {
-        Answer::Info(info) => {
-            let undispatched_ms = memory.undispatched_ms(evidence.now_ms);
-            judge_info(broker, *info, undispatched_ms, limits)
-        }
+        Answer::Info(info) => judge_info(evidence.now_ms, broker, *info, memory, limits),
         Answer::Odd(text) => Verdict::new(AliveState::Running, format!("it answers: {text}")),
         Answer::NotReady => judge_start(evidence.now_ms, broker, memory, limits),
         Answer::NotAsked | Answer::Closed | Answer::Silent => match broker.state {
@@ -307,7 +328,13 @@ fn judge_living(evidence: &Evidence, broker: &Broker, memory: &Memory, limits: &
     }
 }
 
-fn judge_info(broker: &Broker, info: Info, undispatched_ms: u64, limits: &Limits) -> Verdict {
+fn judge_info(
+    now_ms: u64,
+    broker: &Broker,
+    info: Info,
+    memory: &Memory,
+    limits: &Limits,
+) -> Verdict {
     if info.store_wait_ms >= limits.store_ms {
         let reason = format!(
             "it answers, but its store has been stuck for {} ms",
@@ -322,6 +349,13 @@ fn judge_info(broker: &Broker, info: Info, undispatched_ms: u64, limits: &Limits
             format!("its disk is {percent:.0} % full: it refuses messages"),
         );
     }
+    let closed_ms = memory.closed_ms(now_ms);
+    if closed_ms >= limits.store_ms {
+        let reason =
+            format!("it answers, but sends wait and nothing has been stored for {closed_ms} ms");
+        return Verdict::new(AliveState::Hung, reason);
+    }
+    let undispatched_ms = memory.undispatched_ms(now_ms);
     if undispatched_ms >= limits.store_ms {
         let Dispatch { to, behind } = info.dispatch;
         let reason = format!(
@@ -595,6 +629,51 @@ mod tests {
         assert_eq!(at(100, Some(0.5)), AliveState::Running);
         assert_eq!(at(129, Some(0.5)), AliveState::Running);
         assert_eq!(at(130, Some(0.5)), AliveState::Hung);
+    }
+
+    #[test]
+    fn a_master_that_stores_nothing_hangs_when_a_trial_says_so_too() {
+        let info = |stored, sends_waiting, trial| Info {
+            stored: Some(stored),
+            sends_waiting,
+            trial,
+            ..Info::default()
+        };
+        let mut memory = Memory::default();
+        let mut at = |second: u64, info: Info| {
+            let now_ms = NOW + second * 1_000;
+            let asked = memory.wants_trial(now_ms, &info, &Limits::default());
+            let broker = broker(BrokerState::Running);
+            let state = judge_at(now_ms, broker, Answer::Info(info), &mut memory);
+            (asked, state)
+        };
+        use Trial::{Answered, NotMade, Unanswered};
+        let quiet = (false, AliveState::Running);
+        let doubt = (true, AliveState::Running);
+        // Load, however heavy, is stored.
+        for second in 0..60 {
+            assert_eq!(at(second, info(second, 500, NotMade)), quiet);
+        }
+        // Nobody sends.
+        assert_eq!(at(100, info(59, 0, NotMade)), quiet);
+        assert_eq!(at(200, info(59, 0, NotMade)), quiet);
+        // Somebody does, and is refused for a reason: so is the trial.
+        assert_eq!(at(201, info(59, 1, NotMade)), quiet);
+        assert_eq!(at(210, info(59, 0, NotMade)), quiet);
+        assert_eq!(at(211, info(59, 0, Answered)), doubt);
+        assert_eq!(at(230, info(59, 1, NotMade)), quiet);
+        // Nobody is answered.
+        assert_eq!(at(240, info(59, 1, Unanswered)), doubt);
+        assert_eq!(at(269, info(59, 1, Unanswered)), doubt);
+        assert_eq!(at(270, info(59, 1, Unanswered)), (true, AliveState::Hung));
+        // It goes on.
+        assert_eq!(at(271, info(60, 1, NotMade)), quiet);
+        assert_eq!(at(272, info(60, 1, NotMade)), quiet);
+        let gated = Info {
+            refuses_writes: true,
+            ..info(60, 9, NotMade)
+        };
+        assert_eq!(at(290, gated), (false, AliveState::Fenced));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What producer and consumer saw, settled against what can be read at the end.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use playground::archive::Archives;
@@ -92,12 +93,27 @@ impl Books {
     /// # Errors
     /// When one is.
     pub fn lost_is_archived(&self, archives: &Archives) -> Result<()> {
+        self.lost_is_archived_or(archives, |_| false)
+    }
+
+    /// [`Self::lost_is_archived`], save for messages sent at a time that is `forgotten` (by the ledger's clock).
+    ///
+    /// # Errors
+    /// When one is.
+    pub fn lost_is_archived_or(
+        &self,
+        archives: &Archives,
+        forgotten: impl Fn(Duration) -> bool,
+    ) -> Result<()> {
         let archived: BTreeSet<Number> = archives.numbers(&self.stamp).into_iter().collect();
+        let lost: BTreeSet<Number> = self.settled.lost.iter().copied().collect();
         let gone: Vec<_> = self
-            .settled
-            .lost
+            .ledger
+            .attempts()
             .iter()
-            .filter(|number| !archived.contains(number))
+            .filter(|one| lost.contains(&one.number) && !archived.contains(&one.number))
+            .filter(|one| !forgotten(one.sent))
+            .map(|one| (one.number, one.sent))
             .collect();
         ensure!(
             gone.is_empty(),

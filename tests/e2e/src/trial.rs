@@ -35,7 +35,7 @@ pub struct Trial<'a> {
     probers: Probers,
     replicated: Vec<Number>,
     struck: Mark,
-    forgetful: bool,
+    forgotten: Option<Forgotten>,
 }
 
 /// When a fault began, as the producer and the API server count.
@@ -43,6 +43,13 @@ pub struct Trial<'a> {
 struct Mark {
     at: Duration,
     writes: u64,
+}
+
+/// A time whose messages may be in no archive when they are lost.
+#[derive(Debug, Clone, Copy)]
+struct Forgotten {
+    from: Duration,
+    to: Duration,
 }
 
 /// What a fault cost.
@@ -112,7 +119,7 @@ impl<'a> Trial<'a> {
                 at: Duration::ZERO,
                 writes: 0,
             },
-            forgetful: false,
+            forgotten: None,
         };
         trial.strike();
         Ok(trial)
@@ -139,9 +146,20 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
-    /// A machine forgets what it had not written: what is lost is in no archive then.
+    /// A machine forgets what it had not written: of the messages sent since the fault began, those that are lost need be
+    /// in no archive. Until [`Self::remembers`].
     pub fn forgets(&mut self) {
-        self.forgetful = true;
+        self.forgotten = Some(Forgotten {
+            from: self.struck.at,
+            to: Duration::MAX,
+        });
+    }
+
+    /// What is sent from now on must be kept again.
+    pub fn remembers(&mut self) {
+        if let Some(forgotten) = &mut self.forgotten {
+            forgotten.to = self.producer.elapsed();
+        }
     }
 
     /// The group.
@@ -226,9 +244,10 @@ impl<'a> Trial<'a> {
         for index in self.group.indexes() {
             archives.add(Archives::read(&self.group.member(index).store())?);
         }
-        if !self.forgetful {
-            books.lost_is_archived(&archives)?;
-        }
+        let forgotten = self.forgotten;
+        books.lost_is_archived_or(&archives, |sent| {
+            forgotten.is_some_and(|time| (time.from..time.to).contains(&sent))
+        })?;
         equal_logs(&self.group, master).await?;
         Ok(costs)
     }

@@ -9,10 +9,11 @@ use std::{
 use remoting::{
     AnswerError, CallError, ClientOptions,
     blocking::Connection,
-    calls::{BrokerRole, GetBrokerConfig, GetRuntimeInfo, RuntimeInfo},
+    calls::{BrokerRole, GetBrokerConfig, GetRuntimeInfo, RuntimeInfo, SendMessage},
+    code::ResponseCode,
 };
 
-use super::{Answer, Dispatch, Evidence, Info, Limits, Memory, Verdict, judge};
+use super::{Answer, Dispatch, Evidence, Info, Limits, Memory, Trial, Verdict, judge};
 use crate::{
     client::Client,
     clock,
@@ -39,7 +40,7 @@ pub fn check(target: &Target, memory: &mut Memory, limits: &Limits) -> Verdict {
     let until_ms = clock::boottime_ms().saturating_add(millis(target.budget));
     let launcher = ask_launcher(target);
     let answer = match &launcher {
-        Ok(broker) => ask_broker(target, broker, until_ms),
+        Ok(broker) => ask_broker(target, broker, memory, limits, until_ms),
         Err(_) => Answer::NotAsked,
     };
     judge(
@@ -64,7 +65,13 @@ fn ask_launcher(target: &Target) -> Result<Broker, String> {
     })
 }
 
-fn ask_broker(target: &Target, broker: &Broker, until_ms: u64) -> Answer {
+fn ask_broker(
+    target: &Target,
+    broker: &Broker,
+    memory: &Memory,
+    limits: &Limits,
+    until_ms: u64,
+) -> Answer {
     match broker.state {
         BrokerState::Starting | BrokerState::Running => {}
         BrokerState::Waiting | BrokerState::Stopping | BrokerState::Ended => {
@@ -89,6 +96,9 @@ fn ask_broker(target: &Target, broker: &Broker, until_ms: u64) -> Answer {
         if broker.role == Some(Role::Master) && !seen.refuses_writes {
             seen.refuses_writes = is_hot_slave(&mut connection, until_ms);
         }
+        if memory.wants_trial(clock::boottime_ms(), &seen, limits) {
+            seen.trial = try_to_send(&mut connection, until_ms);
+        }
         Ok(seen)
     });
     match asked {
@@ -109,6 +119,9 @@ fn read_info(info: &RuntimeInfo, wall_ms: u64) -> Info {
             .sends_refused_until_ms
             .is_some_and(|until_ms| until_ms > wall_ms),
         dispatch: read_dispatch(info),
+        stored: info.put_total_today,
+        sends_waiting: info.send_queue_size.unwrap_or(0),
+        trial: Trial::NotMade,
     }
 }
 
@@ -124,6 +137,21 @@ fn read_dispatch(info: &RuntimeInfo) -> Dispatch {
 fn is_hot_slave(connection: &mut Connection, until_ms: u64) -> bool {
     let asked = connection.ask_within(&GetBrokerConfig, left(until_ms));
     asked.is_ok_and(|config| config.role() == Some(BrokerRole::Slave))
+}
+
+/// A broker that is busy says so after 200 ms, also when its threads will never be free again: that is no answer.
+fn try_to_send(connection: &mut Connection, until_ms: u64) -> Trial {
+    // A topic that every broker makes for itself.
+    let message = SendMessage::new("BenchmarkTest", 0, "brokerAliveTest").without_waiting();
+    match connection.ask_within(&message, left(until_ms)) {
+        Ok(_) => Trial::Answered,
+        Err(CallError::Answer {
+            source: AnswerError::Refused { code, .. },
+            ..
+        }) if code == ResponseCode::SYSTEM_BUSY => Trial::Unanswered,
+        Err(CallError::Answer { .. }) => Trial::Answered,
+        Err(_) => Trial::Unanswered,
+    }
 }
 
 fn read_failure(error: &CallError) -> Answer {

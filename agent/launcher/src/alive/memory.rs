@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Limits};
+use super::{Answer, Info, Limits, Trial};
 use crate::protocol::{Broker, BrokerState, Role};
 
 /// From this share of one core on, a process group works. An idle broker's timers take 1 to 3 %.
@@ -33,6 +33,9 @@ struct Process {
     /// A dispatch that does not get on. Absent in the file of an older version.
     #[serde(default)]
     standstill: Option<Standstill>,
+    /// What becomes of sends. Absent likewise.
+    #[serde(default)]
+    sends: Option<Sends>,
 }
 
 /// A master's dispatch was first seen at this offset, with log beyond it.
@@ -47,6 +50,16 @@ struct Reading {
     at_ms: u64,
     cpu_ms: u64,
     io_bytes: u64,
+}
+
+/// A master has stored so many messages, and no more since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Sends {
+    stored: u64,
+    /// Since when sends were seen to wait.
+    waiting_ms: Option<u64>,
+    /// Since when no trial was answered.
+    unanswered_ms: Option<u64>,
 }
 
 impl Memory {
@@ -70,6 +83,25 @@ impl Memory {
         standstill.map_or(0, |standstill| now_ms.saturating_sub(standstill.since_ms))
     }
 
+    /// How long a master has stored nothing and answered no trial, in milliseconds.
+    pub(super) fn closed_ms(&self, now_ms: u64) -> u64 {
+        let sends = self.process.as_ref().and_then(|known| known.sends);
+        let since = sends.and_then(|sends| sends.unanswered_ms);
+        since.map_or(0, |since_ms| now_ms.saturating_sub(since_ms))
+    }
+
+    /// Whether this look should send a message itself, by what earlier ones saw.
+    pub(super) fn wants_trial(&self, now_ms: u64, info: &Info, limits: &Limits) -> bool {
+        let sends = self.process.as_ref().and_then(|known| known.sends);
+        let may_refuse = info.refuses_writes || info.is_disk_full(limits);
+        sends.filter(|_| !may_refuse).is_some_and(|sends| {
+            Some(sends.stored) == info.stored
+                && sends
+                    .waiting_ms
+                    .is_some_and(|since_ms| now_ms.saturating_sub(since_ms) >= limits.unstored_ms)
+        })
+    }
+
     pub(super) fn note(&mut self, now_ms: u64, broker: &Broker, answer: &Answer, limits: &Limits) {
         let (Some(pid), Some(started_ms)) = (broker.pid, broker.started_ms) else {
             self.process = None;
@@ -86,6 +118,7 @@ impl Memory {
             worked_ms: now_ms,
             reading: None,
             standstill: None,
+            sends: None,
         });
         // A closed port is no silence before it has been open once: a recovery may take long.
         let is_silent = broker.state == BrokerState::Running
@@ -96,7 +129,11 @@ impl Memory {
         // Looks may be far apart: the time before the port opened is no silence either.
         process.answered_ms = process.answered_ms.max(broker.running_ms.unwrap_or(0));
         process.note_activity(now_ms, broker);
-        process.note_dispatch(now_ms, broker, answer, limits);
+        // Another answer says nothing of the store.
+        if let Answer::Info(info) = answer {
+            process.note_dispatch(now_ms, broker, info, limits);
+            process.note_sends(now_ms, broker, info, limits);
+        }
         self.process = Some(process);
     }
 }
@@ -130,9 +167,7 @@ impl Process {
     /// A write that fails for want of room ends the dispatch thread of 4.9 for good, with an `InternalError` that nobody
     /// catches; the broker goes on acknowledging (seen). A slave's dispatch may rightly wait inside a record, and a
     /// restart gives no full disk room.
-    fn note_dispatch(&mut self, now_ms: u64, broker: &Broker, answer: &Answer, limits: &Limits) {
-        // Another answer says nothing of the dispatch.
-        let Answer::Info(info) = answer else { return };
+    fn note_dispatch(&mut self, now_ms: u64, broker: &Broker, info: &Info, limits: &Limits) {
         let may_wait = info.dispatch.behind == 0
             || broker.role != Some(Role::Master)
             || info.is_disk_full(limits);
@@ -145,6 +180,34 @@ impl Process {
                 since_ms: now_ms,
             }),
         };
+    }
+
+    fn note_sends(&mut self, now_ms: u64, broker: &Broker, info: &Info, limits: &Limits) {
+        let may_refuse =
+            broker.role != Some(Role::Master) || info.refuses_writes || info.is_disk_full(limits);
+        let Some(stored) = info.stored.filter(|_| !may_refuse) else {
+            self.sends = None;
+            return;
+        };
+        let Some(mut sends) = self.sends.filter(|known| known.stored == stored) else {
+            self.sends = Some(Sends {
+                stored,
+                waiting_ms: None,
+                unanswered_ms: None,
+            });
+            return;
+        };
+        match info.trial {
+            Trial::NotMade => {}
+            Trial::Answered => (sends.waiting_ms, sends.unanswered_ms) = (None, None),
+            Trial::Unanswered => {
+                sends.unanswered_ms.get_or_insert(now_ms);
+            }
+        }
+        if info.sends_waiting > 0 {
+            sends.waiting_ms.get_or_insert(now_ms);
+        }
+        self.sends = Some(sends);
     }
 }
 
