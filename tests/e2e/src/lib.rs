@@ -11,6 +11,7 @@
 //! * [`trial`] plays one fault, and settles what it cost;
 //! * [`raw`] reads commit-log bytes, in stores and archives;
 //! * [`figures`] reads what the agents measured themselves;
+//! * [`stock`] runs the stock clients of `tests/clients`;
 //! * [`holds`] watches that something stays true for a while: the one thing that can only be told by waiting.
 
 pub mod books;
@@ -20,6 +21,7 @@ pub mod group;
 pub mod holds;
 pub mod leases;
 pub mod raw;
+pub mod stock;
 pub mod trial;
 
 pub use case::Case;

@@ -10,7 +10,7 @@ use playground::wait::until;
 use playground::{HttpSite, NameServer};
 
 use crate::clients::{ASKED_AGAIN, CLIENT_LIMIT, TOPIC, list_file, master, name_servers, serving};
-use crate::stock::{Stock, nothing_lost};
+use e2e::stock::{Stock, nothing_lost};
 
 on_each_version!(clients_keep_their_list);
 

@@ -14,7 +14,7 @@ use playground::wait::until;
 use playground::{Broker, HttpSite, NameServer, Version};
 
 use crate::clients::{CLIENT_LIMIT, TOPIC, list_file, master, name_servers, registered, serving};
-use crate::stock::Stock;
+use e2e::stock::Stock;
 
 /// Far more than two times all of it takes.
 const STORY_LIMIT: Duration = Duration::from_secs(1500);

@@ -10,7 +10,7 @@ use playground::process::ProcessSpec;
 use playground::{HttpSite, NameServer};
 
 use crate::clients::{CLIENT_LIMIT, TOPIC, list_file, master, name_servers, serving};
-use crate::stock::{CLIENTS, Stock, nothing_lost};
+use e2e::stock::{CLIENTS, Stock, nothing_lost};
 
 on_the_quickest!(go_clients_read_the_page);
 

@@ -7,4 +7,3 @@ mod go_client;
 mod name_server_new;
 mod name_servers_scaled;
 mod replicas;
-mod stock;

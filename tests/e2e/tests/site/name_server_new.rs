@@ -18,7 +18,7 @@ use remoting::calls::{
 };
 
 use crate::clients::{CLIENT_LIMIT, TOPIC};
-use crate::stock::Stock;
+use e2e::stock::Stock;
 
 on_each_version!(a_new_name_server_knows_the_brokers_at_once);
 on_the_quickest!(a_dead_broker_is_not_spoken_for);

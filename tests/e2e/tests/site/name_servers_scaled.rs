@@ -12,7 +12,7 @@ use playground::{HttpSite, NameServer, Version, nameserver};
 use crate::clients::{
     ASKED_AGAIN, CLIENT_LIMIT, TOPIC, list_file, master, name_servers, registered, serving,
 };
-use crate::stock::{Stock, nothing_lost};
+use e2e::stock::{Stock, nothing_lost};
 
 on_each_version!(clients_and_brokers_follow_the_page);
 

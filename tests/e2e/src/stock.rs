@@ -5,17 +5,17 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::case::Case;
 use anyhow::{Context, Result, bail, ensure};
-use e2e::Case;
 use playground::process::{Process, ProcessSpec};
 use playground::wait::until;
 
 /// The programs of `tests/clients`.
-pub(crate) const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients");
+pub const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients");
 
 /// A running client.
 #[derive(Debug)]
-pub(crate) struct Stock {
+pub struct Stock {
     name: String,
     output: PathBuf,
     process: Process,
@@ -23,7 +23,10 @@ pub(crate) struct Stock {
 
 impl Stock {
     /// A Java program of `tests/clients/java` on the client of the playground's RocketMQ, told of `domain` alone.
-    pub(crate) fn java(
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn java(
         case: &Case,
         name: &str,
         program: &str,
@@ -52,7 +55,10 @@ impl Stock {
     }
 
     /// Any program that prints such lines.
-    pub(crate) fn start(case: &Case, spec: &ProcessSpec) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(case: &Case, spec: &ProcessSpec) -> Result<Self> {
         Ok(Self {
             name: spec.name.clone(),
             output: spec.output.clone(),
@@ -61,18 +67,25 @@ impl Stock {
     }
 
     /// What it is called.
-    pub(crate) fn name(&self) -> &str {
+    #[must_use]
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// What it told of an event so far, oldest first.
-    pub(crate) fn told(&self, event: &str) -> Result<Vec<String>> {
+    ///
+    /// # Errors
+    /// When its output cannot be read.
+    pub fn told(&self, event: &str) -> Result<Vec<String>> {
         let told = self.timed(event)?;
         Ok(told.into_iter().map(|(_, text)| text).collect())
     }
 
     /// The same, each with its time: milliseconds since the epoch.
-    pub(crate) fn timed(&self, event: &str) -> Result<Vec<(u64, String)>> {
+    ///
+    /// # Errors
+    /// When its output cannot be read.
+    pub fn timed(&self, event: &str) -> Result<Vec<(u64, String)>> {
         let text = std::fs::read(&self.output);
         let text = text.with_context(|| format!("read {}", self.output.display()))?;
         let text = String::from_utf8_lossy(&text);
@@ -87,14 +100,35 @@ impl Stock {
     }
 
     /// The messages of these events: the first word of what was told.
-    pub(crate) fn messages(&self, event: &str) -> Result<BTreeSet<String>> {
+    ///
+    /// # Errors
+    /// When its output cannot be read.
+    pub fn messages(&self, event: &str) -> Result<BTreeSet<String>> {
         let told = self.told(event)?;
         let first = |text: &String| text.split(' ').next().map(str::to_owned);
         Ok(told.iter().filter_map(first).collect())
     }
 
+    /// Where its lines are.
+    #[must_use]
+    pub fn output(&self) -> &Path {
+        &self.output
+    }
+
+    /// Fails when it has ended, with its last words.
+    ///
+    /// # Errors
+    /// In that case.
+    pub fn runs(&mut self) -> Result<()> {
+        ensure!(self.process.is_running(), self.process.describe_end());
+        Ok(())
+    }
+
     /// Waits for `count` more of an event.
-    pub(crate) async fn tells(&mut self, count: usize, event: &str, limit: Duration) -> Result<()> {
+    ///
+    /// # Errors
+    /// When they do not come in time, or it ends.
+    pub async fn tells(&mut self, count: usize, event: &str, limit: Duration) -> Result<()> {
         let wanted = self.told(event).unwrap_or_default().len() + count;
         self.told_so(&format!("{count} times {event}"), limit, |stock| {
             let told = stock.told(event)?.len();
@@ -105,7 +139,10 @@ impl Stock {
     }
 
     /// Waits until the name servers it told of last are these.
-    pub(crate) async fn knows(&mut self, list: &str, limit: Duration) -> Result<()> {
+    ///
+    /// # Errors
+    /// When they are not in time, or it ends.
+    pub async fn knows(&mut self, list: &str, limit: Duration) -> Result<()> {
         self.told_so(&format!("the name servers {list}"), limit, |stock| {
             let told = stock.told("names")?;
             ensure!(
@@ -118,12 +155,18 @@ impl Stock {
     }
 
     /// Waits until it ended by itself.
-    pub(crate) async fn ends(&mut self, limit: Duration) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn ends(&mut self, limit: Duration) -> Result<()> {
         self.process.wait_for_end(limit).await.map(drop)
     }
 
     /// Ends it at once.
-    pub(crate) async fn kill(&mut self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub async fn kill(&mut self) -> Result<()> {
         self.process.kill().await.map(drop)
     }
 
@@ -149,7 +192,10 @@ impl Stock {
 }
 
 /// Everything that was acknowledged is received.
-pub(crate) async fn nothing_lost(
+///
+/// # Errors
+/// When it is not in time, or nothing was sent.
+pub async fn nothing_lost(
     producers: &[&Stock],
     consumer: &Stock,
     limit: Duration,
