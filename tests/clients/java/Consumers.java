@@ -60,7 +60,7 @@ public class Consumers {
                 audit(auditor, number);
                 number++;
             }
-            Thread.sleep(50);
+            Thread.sleep(500);
         }
     }
 

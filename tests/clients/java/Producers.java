@@ -24,8 +24,9 @@ import org.apache.rocketmq.common.message.MessageExt;
  *
  * A line per event, "MILLISECONDS EVENT KIND TEXT", milliseconds since the epoch. Events:
  * started; sent KIND MESSAGE STATUS MEMBER (acknowledged; the broker's address, or "-" where the client does not tell it);
- * failed KIND MESSAGE WHY; checked transaction MESSAGE STATE (the broker asked what became of it); ended.
- * Two files in the working folder are orders: "resolve" (transactions left unknown may be decided now), "stop".
+ * failed KIND MESSAGE WHY; checked transaction MESSAGE STATE (the broker asked what became of it); ended (it answers the
+ * broker's questions until it is killed). Two files in the working folder are orders: "resolve" (transactions left
+ * unknown may be decided now), "stop".
  *
  * Names tell what shall become of a message. sync-N, async-N. ordered-KEY-N: sent again until acknowledged, so that N
  * grows with each key. level-N@DUE and timer-N@DUE: not before DUE. commit-N, rollback-N; asked-commit-N and
@@ -69,7 +70,8 @@ public class Producers {
             thread.join();
         }
         tell("ended", "producers");
-        Runtime.getRuntime().halt(0);
+        // Somebody must be there to be asked about transactions that are still open.
+        Thread.currentThread().join();
     }
 
     private void sync() throws Exception {
