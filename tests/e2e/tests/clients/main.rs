@@ -19,7 +19,7 @@ use playground::broker::READY_LIMIT;
 use playground::rocketmq::Generation;
 use playground::wait::until;
 use playground::{Broker, BrokerSpec, Contact, Role};
-use remoting::calls::{CreateTopic, Permission};
+use remoting::calls::{CreateTopic, GetTopics, Permission};
 
 use crate::account::settle;
 use crate::crowd::Crowd;
@@ -74,6 +74,16 @@ async fn play(case: &Case, beside: bool, tuned: bool) -> Result<()> {
             group.names().master(topic).await?;
         }
         Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    // A slave copies its master's topics every 10 s, of 5.x every 60 s. A new master that lacks them serves nobody.
+    let slave = group.member(new).contact();
+    until("the topics to be on the slave", LIMIT, async || {
+        let there = slave.ask(&GetTopics).await?.topics;
+        for topic in TOPICS {
+            ensure!(there.contains_key(topic), "{topic} is not there");
+        }
+        Ok(())
     })
     .await?;
     let names: Vec<String> = group
