@@ -8,7 +8,7 @@ use agent_core::observation::{
     EndCause, Gate, Hung, Job, Launcher, LeaseSeen, Me, PodSeen, Process, Reading, Stopping,
     Upstream, Volume,
 };
-use agent_core::record::{MemberSession, TermId};
+use agent_core::record::{MemberSession, TermId, Tuple};
 use agent_core::report::{Addresses, Report, Role};
 use agent_core::time::{Boot, Now, Tick};
 use agent_core::{Lineage, Observation, State};
@@ -131,6 +131,23 @@ pub(crate) struct Agent {
     pub(crate) sights: Sights,
     pub(crate) told: VecDeque<String>,
     pub(crate) counts: [VecDeque<u64>; 9],
+    /// The vacancy that its log was last seen frozen for, and since when.
+    pub(crate) frozen: Option<(Tuple, Tick)>,
+    /// The call of a Lease write is under way.
+    pub(crate) writing: bool,
+    /// When the last Lease write ended, if it was not committed.
+    pub(crate) failed_at: Option<Tick>,
+    /// An epoch that it waits on and that is not on its disk, and since when (true time).
+    pub(crate) unwritten: Option<(Epoch, u64)>,
+}
+
+/// Promotions that failed one after the other in one life of an agent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Failure {
+    pub(crate) life: u64,
+    /// When the last one's broker died, true time.
+    pub(crate) at: u64,
+    pub(crate) times: u32,
 }
 
 /// What is on the disk.
@@ -166,6 +183,10 @@ pub(crate) struct Machine {
     pub(crate) instance: Instance,
     pub(crate) jvm: Option<Jvm>,
     pub(crate) ended: Option<(Role, TermId, EndCause)>,
+    pub(crate) ended_at: u64,
+    /// The broker that was started last: its term, and in which life of the agent.
+    pub(crate) started: Option<(TermId, u64)>,
+    pub(crate) failure: Option<Failure>,
     pub(crate) admitted: Option<(TermId, BTreeSet<MemberSession>)>,
     pub(crate) attached: Option<(TermId, usize, Instance)>,
     pub(crate) upstream: Upstream,
@@ -202,6 +223,9 @@ impl Machine {
             instance: Instance::default(),
             jvm: None,
             ended: None,
+            ended_at: 0,
+            started: None,
+            failure: None,
             admitted: None,
             attached: None,
             upstream: Upstream::Parked,
@@ -392,6 +416,10 @@ impl Machine {
             sights: Sights::default(),
             told: VecDeque::new(),
             counts: Default::default(),
+            frozen: None,
+            writing: false,
+            failed_at: None,
+            unwritten: None,
         });
     }
 }

@@ -221,6 +221,8 @@ pub(crate) struct World {
     top_epoch: Epoch,
     tuples: HashSet<(u64, u64, u64, bool)>,
     masters: BTreeSet<TermId>,
+    /// Terms of which the record once said that they serve.
+    served: BTreeSet<TermId>,
     requests: u64,
     pub(crate) counts: Counts,
     trace: bool,
@@ -283,6 +285,7 @@ impl World {
             top_epoch: Epoch::default(),
             tuples: HashSet::new(),
             masters: BTreeSet::new(),
+            served: BTreeSet::new(),
             requests: 0,
             counts: Counts::default(),
             trace,

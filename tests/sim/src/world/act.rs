@@ -4,7 +4,7 @@ use super::api::Asked;
 use super::{Event, World};
 use agent_core::action::{Action, LeaseWrite, WriteReason};
 use agent_core::ids::Member;
-use agent_core::observation::{EndCause, Gate, Upstream};
+use agent_core::observation::{EndCause, Gate, LeaseSeen, Upstream};
 use agent_core::record::TermId;
 use agent_core::report::Role;
 use agent_core::time::Boot;
@@ -42,6 +42,10 @@ impl World {
             Action::Open { term, before } => {
                 self.check_open(i);
                 self.order_gate(i, term, Gate::Open, Some(before));
+            }
+            Action::Cut { .. } if self.sees_pause(i) => {
+                let what = format!("H43: {} cuts its log in a pause", self.names[i]);
+                self.blame(what);
             }
             Action::Examine
             | Action::Freeze { .. }
@@ -91,6 +95,11 @@ impl World {
         debug_assert!(t == self.t, "an action takes no time");
     }
 
+    fn sees_pause(&self, i: usize) -> bool {
+        let agent = self.machine(i).agent.as_ref();
+        agent.is_some_and(|a| a.seen.lease.last().is_some_and(LeaseSeen::paused))
+    }
+
     fn think_later(&mut self, i: usize) {
         self.soon_think(i, 5, 50);
     }
@@ -128,6 +137,13 @@ impl World {
             if let Some(target) = &write.record.target {
                 self.check_handover(i, &target.clone());
             }
+        }
+        if write.why == WriteReason::Acquire {
+            self.check_candidate(i, &write);
+        }
+        self.check_pace(i);
+        if let Some(agent) = &mut self.machines[i].agent {
+            agent.writing = true;
         }
         let write = Box::new(write);
         self.ask(i, Asked::Write { write, sent });

@@ -5,6 +5,7 @@ use crate::machine::Window;
 use agent_core::action::{LeaseWrite, WriteReason};
 use agent_core::ids::Instance;
 use agent_core::observation::{LeaseSeen, WriteOutcome, WriteResult};
+use agent_core::record::Stage;
 use agent_core::time::{Boot, Tick};
 use std::rc::Rc;
 
@@ -193,6 +194,10 @@ impl World {
                 None => renewed.push((term, instance.clone(), sent)),
             }
         }
+        if record.term.stage == Stage::Serving {
+            self.served.insert(term);
+        }
+        self.note_failure(i, write);
         self.store.put(write, self.t);
         let (why, seq) = (write.why, record.seq);
         if why != WriteReason::Renew {
@@ -208,6 +213,11 @@ impl World {
         if machine.life != reply.life || machine.is(Window::Away) {
             return;
         }
+        if machine.agent.is_some() && !machine.minds() {
+            // It lies in the socket until somebody reads it.
+            self.soon(100, 400, Event::Reply(Box::new(reply)));
+            return;
+        }
         let tick = machine.now(t).tick;
         let Some(agent) = &mut machine.agent else {
             return;
@@ -220,6 +230,11 @@ impl World {
             agent.reading = false;
         }
         if let Some(outcome) = reply.outcome {
+            agent.writing = false;
+            agent.failed_at = match outcome.result {
+                WriteResult::Conflict | WriteResult::Unknown => Some(tick),
+                WriteResult::Committed | WriteResult::Refused => None,
+            };
             agent.seen.write = Some(outcome);
         }
         self.think(i);

@@ -101,10 +101,12 @@ impl World {
 
     /// The broker process is gone.
     pub(super) fn jvm_ends(&mut self, i: usize, why: EndCause) {
+        let t = self.t;
         self.stop_serving(i);
         let machine = &mut self.machines[i];
         if let Some(jvm) = machine.jvm.take() {
             machine.ended = Some((jvm.role, jvm.term, why));
+            machine.ended_at = t;
         }
         machine.upstream = Upstream::Parked;
         machine.dirty = true;
@@ -274,6 +276,7 @@ impl World {
             return;
         }
         let machine = &mut self.machines[i];
+        machine.started = Some((*term, machine.life));
         machine.disk.volume.frozen = None;
         machine.disk.forget_walk();
         machine.show_volume(t);
@@ -399,6 +402,11 @@ impl World {
         let late = before.is_some_and(|before| machine.now(self.t).boot >= before);
         let known = machine.jvm.as_ref().is_some_and(|j| j.id == id);
         if known && !late && machine.answers() {
+            if gate == Gate::Open
+                && let Some(term) = machine.jvm.as_ref().map(|j| j.term)
+            {
+                self.check_gate(i, term);
+            }
             if let Some(jvm) = &mut self.machines[i].jvm {
                 jvm.gate = gate;
             }

@@ -1,11 +1,14 @@
 //! The laws, checked when something happens that could break them, and at the end.
 
+mod candidate;
+mod conduct;
+
 use super::World;
 use crate::machine::{Machine, Window};
 use crate::show;
 use agent_core::action::{Action, LeaseWrite};
 use agent_core::ids::{Instance, Member, Offset};
-use agent_core::lineage::{Common, Lineage};
+use agent_core::lineage::{Common, Lineage, LineageEntry};
 use agent_core::observation::{LeaseSeen, Reading, Upstream};
 use agent_core::record::{GroupRecord, TermId};
 use agent_core::report::Role;
@@ -43,6 +46,8 @@ impl World {
         }
         self.check_free(i, &record.holder);
         self.check_rights(i, record);
+        self.check_backoff(i);
+        self.check_blank(i, record.lineage.entries().len());
         self.check_lineage(i, &record.lineage);
         self.check_best(i, record);
         self.count_loss(i, record);
@@ -80,12 +85,22 @@ impl World {
             return;
         };
         let old = object.record.term.id;
-        let older = old.epoch < self.machine(i).disk.volume.highest_epoch;
+        let volume = &self.machine(i).disk.volume;
+        let ours = volume.lineage.entries();
+        // One number for two terms: two histories, whatever the core calls the same.
+        let forked = |e: &LineageEntry| {
+            let twin = ours.iter().find(|o| o.epoch == e.epoch);
+            twin.is_some_and(|o| o.nonce != e.nonce || o.start != e.start)
+        };
+        let forks = object.record.lineage.entries().iter().any(forked);
+        let older = old.epoch < volume.highest_epoch || forks;
         let rests =
             record.replication.is_some() || !record.term.id.epoch.get().is_multiple_of(1000);
         if older && rests {
             let won = record.term.id;
-            let what = format!("H6: term {won} rests on a record of term {old}, which is older");
+            let what = format!(
+                "H6: term {won} rests on a record of term {old}, which is older or another history's"
+            );
             self.blame(what);
         }
     }

@@ -89,6 +89,9 @@ impl World {
             if let Some(lost) = &mut machine.lost_at {
                 *lost = lost.saturating_sub(span);
             }
+            if let Some(failure) = &mut machine.failure {
+                failure.at = failure.at.saturating_sub(span);
+            }
             let Some(agent) = &mut machine.agent else {
                 continue;
             };

@@ -58,6 +58,7 @@ impl World {
         let t = self.t;
         self.observe(i);
         self.note_sights(i);
+        self.note_frozen(i);
         let now = self.machine(i).now(t);
         let Some(agent) = self.machines[i].agent.as_mut() else {
             return;
@@ -102,6 +103,7 @@ impl World {
         for action in decision.actions {
             self.act(i, action);
         }
+        self.check_conduct(i, reason);
         if let Some(at) = decision.wake_at {
             let machine = self.machine(i);
             let local = at.as_millis().saturating_sub(now.tick.as_millis());
