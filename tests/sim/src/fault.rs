@@ -59,6 +59,8 @@ kinds! {
     Stops = "agent is asked to stop",
     EmptyVolume = "comes back with an empty volume",
     Rot = "bytes on its disk rot",
+    MasterDies = "the pod that serves dies",
+    Behind = "one slave falls behind, another misses the next term, and its master dies",
 }
 
 /// One fault.

@@ -167,6 +167,8 @@ pub(crate) struct Machine {
     pub(crate) index: usize,
     pub(crate) name: Member,
     pub(crate) zone: Zone,
+    /// No kubelet shows words of its containers.
+    pub(crate) wordless: bool,
     pub(crate) priority: i32,
     pub(crate) clocks: Clocks,
     pub(crate) disk: Disk,
@@ -187,6 +189,8 @@ pub(crate) struct Machine {
     /// The broker that was started last: its term, and in which life of the agent.
     pub(crate) started: Option<(TermId, u64)>,
     pub(crate) failure: Option<Failure>,
+    /// Who had answered when its last acquisition was sent.
+    pub(crate) answered: Vec<Member>,
     pub(crate) admitted: Option<(TermId, BTreeSet<MemberSession>)>,
     pub(crate) attached: Option<(TermId, usize, Instance)>,
     pub(crate) upstream: Upstream,
@@ -210,6 +214,7 @@ impl Machine {
             index,
             zone: zone.into(),
             priority,
+            wordless: false,
             clocks,
             disk: Disk::new(&name, "1"),
             windows: [None; WINDOWS],
@@ -226,6 +231,7 @@ impl Machine {
             ended_at: 0,
             started: None,
             failure: None,
+            answered: Vec::new(),
             admitted: None,
             attached: None,
             upstream: Upstream::Parked,
@@ -256,6 +262,9 @@ impl Machine {
     }
 
     pub(crate) fn containers(&self) -> Vec<String> {
+        if self.wordless {
+            return Vec::new();
+        }
         vec![
             format!("{}-broker-{}", self.uid(), self.nonce),
             format!("{}-agent-{}", self.uid(), self.agent_container),

@@ -104,6 +104,8 @@ enum Event {
         window: Window,
         until: u64,
     },
+    /// A fault that another one brings about.
+    Then(Fault),
     Vandal,
     Resume,
     AgentStarts {
@@ -128,6 +130,7 @@ impl Event {
                 | Self::Gate { .. }
                 | Self::Link { .. }
                 | Self::Dies { .. }
+                | Self::Then(_)
         )
     }
 }
@@ -253,6 +256,7 @@ impl World {
         };
         let zones = chance.range(1, 3);
         let prefers = chance.often(20);
+        let mut wordless = Chance::new(seed ^ 0x3038);
         let mut machines = Vec::new();
         for i in 0..members {
             let zone = format!("z{}", chance.range(1, zones));
@@ -260,6 +264,7 @@ impl World {
             let clocks = Clocks::new(chance.range(900, 1100), chance.range(0, 900_000));
             let mut machine = Machine::new(i, &zone, priority, clocks);
             machine.interval = chance.range(20, 200);
+            machine.wordless = wordless.often(10);
             machines.push(machine);
         }
         Ok(Self {
@@ -387,6 +392,7 @@ impl World {
             Event::Link { i, id } => self.try_link(i, id),
             Event::Look { i, id } => self.look(i, id),
             Event::Over { i, window, until } => self.window_over(i, window, until),
+            Event::Then(fault) => self.strike(fault),
             Event::Vandal => self.vandalize(),
             Event::Resume => self.resume(),
             Event::AgentStarts { i, life } => self.agent_starts(i, life),

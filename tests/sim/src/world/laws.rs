@@ -127,13 +127,15 @@ impl World {
         let Some(agent) = &self.machine(i).agent else {
             return;
         };
-        let now = self.machine(i).now(self.t).tick;
+        let winner = self.machine(i);
+        let now = winner.now(self.t).tick;
         let vacancy = old.tuple();
         for (n, name) in self.names.iter().enumerate() {
             let word = agent.seen.peers.get(name).map(|p| &p.answer);
             let word = word.and_then(|w| w.fresh(now, self.policy.reading_age));
             let stands = word.is_some_and(|w| {
                 w.electable == agent_core::report::Electable::Yes
+                    && winner.answered.contains(name)
                     && w.frozen.as_ref().is_some_and(|f| f.vacancy == vacancy)
             });
             let machine = self.machine(n);

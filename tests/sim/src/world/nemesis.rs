@@ -89,7 +89,7 @@ impl World {
             Kind::Touched => self.send_vandal(until, false),
             Kind::Damaged => self.send_vandal(until, true),
             Kind::RolledBack => self.roll_back(fault.coin),
-            Kind::Forgotten => self.forget(),
+            Kind::Forgotten => self.forget(fault.coin),
             Kind::Switchover => self.ask_for_switchover(fault.coin),
             Kind::Paused => {
                 self.store.touch(|r| r.paused = true);
@@ -102,9 +102,49 @@ impl World {
                     self.think(i);
                 }
             }
-            Kind::EmptyVolume => self.empty(i, until),
+            Kind::EmptyVolume => self.empty(i, fault.coin, until),
             Kind::Rot => self.rot(i, fault.coin),
+            Kind::MasterDies => {
+                if let Some(master) = self.machines.iter().position(Machine::accepts) {
+                    self.pod_dies(master, None, until);
+                }
+            }
+            Kind::Behind => self.leave_behind(i, fault),
         }
+    }
+
+    /// Brings another fault about, `later` milliseconds from now.
+    fn then(&mut self, later: u64, kind: Kind, who: usize, span: u64) {
+        let (at, coin) = (self.clock() + later, 0);
+        let fault = Fault {
+            at,
+            kind,
+            who,
+            span,
+            coin,
+        };
+        self.at(self.t + later, Event::Then(fault));
+    }
+
+    /// Who joined the newest term with less than somebody who knows only the one before (H29).
+    fn leave_behind(&mut self, i: usize, fault: Fault) {
+        let members = self.machines.len();
+        let Some(master) = self.machines.iter().position(Machine::accepts) else {
+            return;
+        };
+        let slaves: Vec<usize> = (0..members).filter(|n| *n != master).collect();
+        let (Some(behind), Some(misses)) = (
+            slaves.get(i % slaves.len().max(1)),
+            slaves.get((i + 1) % slaves.len().max(1)),
+        ) else {
+            return;
+        };
+        let coin = |bits: u32| (fault.coin >> bits) % 2_000;
+        self.open_window(*behind, Window::Stalls, self.t + 30_000);
+        let gone = 2_000 + coin(0);
+        self.then(gone, Kind::PodDies, *misses, 10_000 + coin(8));
+        self.then(gone + 500 + coin(16), Kind::Crash, master, 0);
+        self.then(gone + 9_000 + coin(24), Kind::PodDies, master, 40_000);
     }
 
     fn for_all(&mut self, window: Window, until: u64) {
@@ -293,7 +333,7 @@ impl World {
     }
 
     /// A new volume, where the group survives without the old one.
-    fn empty(&mut self, i: usize, until: u64) {
+    fn empty(&mut self, i: usize, coin: u64, until: u64) {
         let t = self.t;
         let serves = self.machines.iter().any(Machine::accepts);
         if self.emptied || !serves || self.machine(i).accepts() {
@@ -305,6 +345,11 @@ impl World {
         let (cut, archived) = (machine.disk.cut, machine.disk.archived);
         machine.disk = Disk::new(&machine.name, &format!("new{t}"));
         (machine.disk.cut, machine.disk.archived) = (cut, archived);
+        if coin.is_multiple_of(2) {
+            // Nobody is there who could fill it.
+            let before = until.saturating_sub(t + coin / 2 % 1_500);
+            self.then(before, Kind::MasterDies, 0, 30_000);
+        }
     }
 
     /// Bytes of a slave change where they lie.
@@ -400,7 +445,7 @@ impl World {
 
     /// The one member that knows the newest term is lost, and an older backup of the Lease comes back: beyond what any
     /// rule can see (H6), until that member returns.
-    fn forget(&mut self) {
+    fn forget(&mut self, coin: u64) {
         let Some(object) = &self.store.object else {
             return;
         };
@@ -422,6 +467,10 @@ impl World {
         };
         self.forgotten = true;
         self.pod_dies(master, None, self.t + 40_000);
+        if coin.is_multiple_of(2) {
+            // Who reigned meanwhile dies as soon as the one that knows better is back.
+            self.then(39_000 + coin / 2 % 2_500, Kind::MasterDies, 0, 30_000);
+        }
         self.store.set(Some(old), self.t);
         self.publish();
     }

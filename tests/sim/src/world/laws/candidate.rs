@@ -30,6 +30,11 @@ struct Candidate<'a> {
 impl World {
     /// Checks an acquisition that is about to be sent.
     pub(in crate::world) fn check_candidate(&mut self, i: usize, write: &LeaseWrite) {
+        let tick = self.machine(i).now(self.t).tick;
+        let answered = self.candidate(i, tick).map_or_else(Vec::new, |c| {
+            c.words.iter().map(|w| w.who.member.clone()).collect()
+        });
+        self.machines[i].answered = answered;
         if let Some(wrong) = self.wrong_candidate(i, write) {
             self.blame(wrong);
         }
