@@ -59,6 +59,7 @@ kinds! {
     Stops = "agent is asked to stop",
     EmptyVolume = "comes back with an empty volume",
     Rot = "bytes on its disk rot",
+    Scaled = "group is scaled in, or out again",
     MasterDies = "the pod that serves dies",
     Behind = "one slave falls behind, another misses the next term, and its master dies",
 }

@@ -167,6 +167,9 @@ pub(crate) struct Machine {
     pub(crate) index: usize,
     pub(crate) name: Member,
     pub(crate) zone: Zone,
+    /// It belongs to the group, as the settings say; one that leaves is stopped first.
+    pub(crate) belongs: bool,
+    pub(crate) leaves: bool,
     /// No kubelet shows words of its containers.
     pub(crate) wordless: bool,
     pub(crate) priority: i32,
@@ -214,6 +217,8 @@ impl Machine {
             index,
             zone: zone.into(),
             priority,
+            belongs: true,
+            leaves: false,
             wordless: false,
             clocks,
             disk: Disk::new(&name, "1"),
@@ -402,7 +407,11 @@ impl Machine {
             hung: None,
             peers: BTreeMap::new(),
             job: Job::Idle,
-            stopping: Stopping::No,
+            stopping: if self.leaves {
+                Stopping::Yes
+            } else {
+                Stopping::No
+            },
             nonce: Nonce::default(),
         };
         self.dirty = true;

@@ -45,7 +45,7 @@ enum Task {
     /// Put deliberate defects into a copy of the core, and see which are caught.
     Mutants {
         /// Seeds to try for each.
-        #[arg(long, default_value_t = 2_000)]
+        #[arg(long, default_value_t = 5_000)]
         seeds: u64,
         /// Only those whose name contains this.
         #[arg(long, default_value = "")]

@@ -479,7 +479,7 @@ impl World {
             let source = &self.machine(master).disk.log;
             let behind = source.end().saturating_sub(machine.disk.log.end());
             let whole = machine.disk.log.is_prefix_of(source) && behind < 10_000_000;
-            if i != master && !(streams && whole) {
+            if i != master && machine.belongs && !(streams && whole) {
                 self.blame(format!("I5: {} does not follow at the end", self.names[i]));
                 return;
             }

@@ -4,8 +4,9 @@ use super::{Event, World};
 use crate::fault::{Fault, Kind};
 use crate::machine::{Disk, Machine, Window};
 use agent_core::action::Action;
-use agent_core::ids::Session;
+use agent_core::ids::{Member, Session};
 use agent_core::observation::{EndCause, Stopping, SwitchoverRequest, Upstream};
+use std::collections::BTreeSet;
 
 /// Bytes that a machine may lose with its page cache, at most.
 const UNFLUSHED: u64 = 60_000;
@@ -104,6 +105,7 @@ impl World {
             }
             Kind::EmptyVolume => self.empty(i, fault.coin, until),
             Kind::Rot => self.rot(i, fault.coin),
+            Kind::Scaled => self.scale(fault.coin),
             Kind::MasterDies => {
                 if let Some(master) = self.machines.iter().position(Machine::accepts) {
                     self.pod_dies(master, None, until);
@@ -145,6 +147,65 @@ impl World {
         self.then(gone, Kind::PodDies, *misses, 10_000 + coin(8));
         self.then(gone + 500 + coin(16), Kind::Crash, master, 0);
         self.then(gone + 9_000 + coin(24), Kind::PodDies, master, 40_000);
+    }
+
+    /// Who belongs to the group, as everybody's settings say.
+    fn expected(&self) -> BTreeSet<Member> {
+        let members = self.machines.iter().filter(|m| m.belongs);
+        members.map(|m| m.name.clone()).collect()
+    }
+
+    /// A group of three or more loses its last member in order, or gets it back: with its old volume or a new one.
+    fn scale(&mut self, coin: u64) {
+        let Some(last) = self.machines.len().checked_sub(1).filter(|n| *n >= 2) else {
+            return;
+        };
+        if !self.all_well() || self.machine(last).leaves != !self.machine(last).belongs {
+            return;
+        }
+        if self.machine(last).belongs {
+            self.machines[last].leaves = true;
+            if let Some(agent) = &mut self.machines[last].agent {
+                agent.seen.stopping = Stopping::Yes;
+            }
+            self.think(last);
+            return;
+        }
+        let t = self.t;
+        let machine = &mut self.machines[last];
+        (machine.leaves, machine.belongs) = (false, true);
+        if coin.is_multiple_of(2) {
+            let (cut, archived) = (machine.disk.cut, machine.disk.archived);
+            machine.disk = Disk::new(&machine.name, &format!("out{t}"));
+            (machine.disk.cut, machine.disk.archived) = (cut, archived);
+        }
+        machine.lost_at = Some(t);
+        self.tell_expected();
+        self.window_over(last, Window::Away, u64::MAX);
+    }
+
+    /// Who leaves is not started again: until when its pod is away.
+    pub(super) fn left(&mut self, i: usize) -> Option<u64> {
+        if !self.machine(i).leaves {
+            return None;
+        }
+        self.machines[i].belongs = false;
+        self.tell_expected();
+        Some(u64::MAX)
+    }
+
+    /// Settings are read when an agent starts; some are restarted for the new ones at once, some not.
+    fn tell_expected(&mut self) {
+        let expected = self.expected();
+        for i in 0..self.machines.len() {
+            if self.chance.often(50) {
+                continue;
+            }
+            if let Some(agent) = &mut self.machines[i].agent {
+                agent.seen.me.expected.clone_from(&expected);
+            }
+            self.think(i);
+        }
     }
 
     fn for_all(&mut self, window: Window, until: u64) {
@@ -249,7 +310,7 @@ impl World {
             }
             return;
         }
-        let expected = self.names.iter().cloned().collect();
+        let expected = self.expected();
         let t = self.t;
         self.machines[i].new_agent(t, expected);
         self.say(i, || "agent starts".into());
@@ -328,6 +389,7 @@ impl World {
             }
         }
         machine.crashes_left = 0;
+        let until = self.left(i).unwrap_or(until);
         self.open_window(i, Window::Away, until);
         self.show_pod(i);
     }
@@ -376,7 +438,8 @@ impl World {
             let goes_on = |a: &crate::machine::Agent| a.seen.stopping == Stopping::No;
             !m.troubled() && m.agent.as_ref().is_some_and(goes_on)
         };
-        self.machines.iter().all(well) && self.machines.iter().any(Machine::accepts)
+        let mut members = self.machines.iter().filter(|m| m.belongs);
+        members.all(well) && self.machines.iter().any(Machine::accepts)
     }
 
     /// A bystander that edits the Lease, as long as it likes.

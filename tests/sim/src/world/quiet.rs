@@ -45,7 +45,10 @@ impl World {
         // Our own renewal may be the one thing under way.
         calm && self.under_way <= 1
             && self.vandal.is_none()
-            && self.machines.iter().all(|m| self.rests(m, master))
+            && self
+                .machines
+                .iter()
+                .all(|m| !m.belongs || self.rests(m, master))
     }
 
     fn rests(&self, machine: &Machine, master: usize) -> bool {

@@ -232,6 +232,7 @@ impl World {
         self.agent_dies(i);
         self.launcher_gone(i);
         let until = self.t + self.chance.range(1_000, 8_000);
+        let until = self.left(i).unwrap_or(until);
         self.open_window(i, Window::Away, until);
         self.show_pod(i);
     }
