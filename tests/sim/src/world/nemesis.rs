@@ -160,7 +160,7 @@ impl World {
         let Some(last) = self.machines.len().checked_sub(1).filter(|n| *n >= 2) else {
             return;
         };
-        if !self.all_well() || self.machine(last).leaves != !self.machine(last).belongs {
+        if !self.all_well() || self.machine(last).leaves == self.machine(last).belongs {
             return;
         }
         if self.machine(last).belongs {
