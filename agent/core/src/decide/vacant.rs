@@ -21,6 +21,8 @@ impl<'a> Turn<'a> {
             return reason;
         }
         if vacancy.paused && vacancy.cause != Cause::Own {
+            // Each member sees the end of the pause at another moment: nobody's turn counts from before it.
+            self.next.election = None;
             return self.look_on(Reason::Paused);
         }
         let Some(launcher) = self.launcher() else {
