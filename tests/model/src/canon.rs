@@ -33,6 +33,9 @@ impl World {
             if let Some(outcome) = &mut machine.outcome {
                 earlier(&mut outcome.sent);
             }
+            if let Some((_, sent)) = &mut machine.landed {
+                earlier(sent);
+            }
             for request in &mut machine.requests {
                 earlier(&mut request.sent);
             }

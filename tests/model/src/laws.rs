@@ -7,6 +7,7 @@ use agent_core::action::LeaseWrite;
 use agent_core::ids::Offset;
 use agent_core::record::TermId;
 use agent_core::report::Role;
+use agent_core::time::Boot;
 use serde::Serialize;
 
 /// A law that an act broke; laws of a state are judged on the state itself.
@@ -20,6 +21,8 @@ pub enum Law {
     I6,
     /// One term is one process, and starts where its history says.
     H9,
+    /// No permit beyond what a write that landed earned.
+    J5,
     /// No work on a volume while a broker runs on it.
     Jobs,
     /// An agent comes to rest within a tick.
@@ -59,10 +62,24 @@ impl World {
         self.top = self.top.max(epoch);
     }
 
-    pub(crate) fn judge_start(&mut self, i: usize, role: Role, term: TermId) {
+    /// J5: a master is permitted for D after the send of a write that landed, and no longer.
+    pub(crate) fn judge_permit(&mut self, i: usize, term: TermId, until: Boot) {
+        let machine = &self.machines[i];
+        if machine.jvm.as_ref().is_some_and(|j| j.role == Role::Slave) {
+            return;
+        }
+        let landed = machine.landed.filter(|(of, _)| *of == term);
+        let limit = landed.map(|(_, sent)| sent.plus(time::PERMIT));
+        if limit.is_none_or(|limit| until > limit) {
+            self.blame(Law::J5);
+        }
+    }
+
+    pub(crate) fn judge_start(&mut self, i: usize, role: Role, term: TermId, permit: Boot) {
         if role == Role::Slave {
             return;
         }
+        self.judge_permit(i, term, permit);
         let machine = &self.machines[i];
         let (end, last) = (machine.log.end(), machine.volume.lineage.last());
         let named = last.is_some_and(|e| e.term() == term && e.start == end);

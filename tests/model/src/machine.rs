@@ -87,6 +87,8 @@ pub(crate) struct Machine {
     pub(crate) log: Log,
     pub(crate) archived: Vec<crate::msg::Msg>,
     pub(crate) report: Option<Arc<Report>>,
+    /// The last write of a held Lease that landed, and when it was sent (J5).
+    pub(crate) landed: Option<(TermId, Boot)>,
     /// Elections tried in this term.
     pub(crate) tries: u64,
     /// Something it sees changed since it thought.
@@ -133,6 +135,7 @@ impl Machine {
             log: Log::default(),
             archived: Vec::new(),
             report: None,
+            landed: None,
             tries: 0,
             news: true,
         }
@@ -194,6 +197,20 @@ impl Machine {
         });
         if over && self.power == Power::On {
             self.ends(EndCause::Fenced);
+        }
+    }
+
+    /// Whether its broker is on its way up.
+    pub(crate) fn starts(&self) -> bool {
+        self.power == Power::On && self.jvm.as_ref().is_some_and(|j| !j.up)
+    }
+
+    /// The broker has recovered its log, and answers.
+    pub(crate) fn come_up(&mut self) {
+        let (starts, end) = (self.starts(), self.log.end());
+        if let Some(jvm) = self.jvm.as_mut().filter(|_| starts) {
+            (jvm.up, jvm.recovered) = (true, end);
+            self.news = true;
         }
     }
 

@@ -25,6 +25,7 @@ impl World {
         match action {
             Action::Write(write) => self.send(i, write, fate),
             Action::Permit { term, until, .. } => {
+                self.judge_permit(i, term, until);
                 if let Some(jvm) = self.machines[i].jvm.as_mut().filter(|j| j.term == term) {
                     jvm.permit = jvm.permit.max(until);
                 }
@@ -59,7 +60,7 @@ impl World {
                 if late || machine.jvm.is_some() || machine.instance() != instance {
                     return;
                 }
-                self.judge_start(i, role, term);
+                self.judge_start(i, role, term, permit);
                 let machine = &mut self.machines[i];
                 machine.volume.frozen = None;
                 machine.forget_walk();
@@ -113,7 +114,7 @@ impl World {
             self.machines[i].requests.push(request(write, cut));
             return;
         }
-        let result = self.land(i, &write);
+        let result = self.land(i, &write, sent);
         if fate == Fate::Unheard {
             self.machines[i].requests.push(request(write, true));
             return;

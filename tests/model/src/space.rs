@@ -24,6 +24,8 @@ pub enum Act {
     ThinkCut(usize, usize),
     /// A delayed write lands.
     Land(usize, usize),
+    /// A broker comes up at once, and not with the next tick.
+    Up(usize),
     /// A tick passes.
     Tick,
     /// Something breaks.
@@ -123,6 +125,9 @@ impl Model for Space {
                     acts.extend((1..4).map(|n| Act::ThinkCut(i, n)));
                 }
             }
+            if machine.starts() {
+                acts.push(Act::Up(i));
+            }
             let late = machine.requests.iter().enumerate().filter(|(_, r)| !r.dead);
             acts.extend(late.map(|(n, _)| Act::Land(i, n)));
             acts.extend(world.mends(i).into_iter().map(|m| Act::Mend(i, m)));
@@ -163,6 +168,7 @@ impl Model for Space {
                 world.strike(i, Fault::Crash);
             }
             Act::Land(i, n) => world.land_late(i, n),
+            Act::Up(i) => world.machines[i].come_up(),
             Act::Tick => world.tick(),
             Act::Break(i, fault) => world.strike(i, fault),
             Act::Mend(i, mend) => world.mend(i, mend),
@@ -194,6 +200,9 @@ impl Model for Space {
             Property::always("H9 one term is one process", |_, w: &World| {
                 w.wrong != Some(Law::H9)
             }),
+            Property::always("J5 no permit beyond its renewal", |_, w: &World| {
+                w.wrong != Some(Law::J5)
+            }),
             Property::always("no work under a running broker", |_, w: &World| {
                 w.wrong != Some(Law::Jobs)
             }),
@@ -206,16 +215,19 @@ impl Model for Space {
             Property::always("I5 heals by itself", |space: &Self, w: &World| {
                 space.heals(w)
             }),
-            Property::sometimes("a fail-over", |_, w: &World| {
+            Property::sometimes("a fail-over", |space: &Self, w: &World| {
                 let holder = |m: &crate::machine::Machine| m.name.as_str() != "a" && m.accepts();
-                w.machines.iter().any(holder)
+                space.bounds.faults == 0 || w.machines.iter().any(holder)
             }),
-            Property::sometimes("a tail is archived", |_, w: &World| {
-                w.machines.iter().any(|m| !m.archived.is_empty())
+            Property::sometimes("a tail is archived", |space: &Self, w: &World| {
+                space.bounds.faults == 0 || w.machines.iter().any(|m| !m.archived.is_empty())
             }),
-            Property::sometimes("all terms are used", |space: &Self, w: &World| {
-                w.terms > space.bounds.terms.saturating_sub(1)
-            }),
+            Property::sometimes(
+                "as many terms as faults, and one",
+                |space: &Self, w: &World| {
+                    w.terms >= space.bounds.terms.min(space.bounds.faults + 1)
+                },
+            ),
         ]
     }
 }

@@ -28,19 +28,19 @@ pub(crate) const fn aged(ms: u64) -> u64 {
     if ms < OLDEST { OLDEST } else { ms }
 }
 
-/// The shortest timing that tells every deadline apart in whole ticks: D = 3, G = 1, W = 5 ticks without drift, so that
-/// D + G < W holds by one tick and a permit that is one tick too long breaks it.
+/// The shortest timing that tells every deadline apart in whole ticks: D = 3, W = 4 ticks, no drift, and G a little less
+/// than a tick, so that D + G < W holds by nothing: one tick more or less on either side is two masters.
 ///
 /// # Errors
 /// Never, as long as the core accepts these numbers.
 pub fn policy() -> Result<Policy, PolicyError> {
     let short = Duration::from_millis(50);
     let timing = Timing {
-        take_wait: TICK * 5,
-        permit: TICK * 3,
+        take_wait: TICK * 4,
+        permit: PERMIT,
         renew: short,
         request: short,
-        kill: TICK,
+        kill: KILL,
         drift_permille: 0,
         gate_lead: TICK,
         kill_lead: TICK / 2,
@@ -58,5 +58,8 @@ pub fn policy() -> Result<Policy, PolicyError> {
     Ok(policy)
 }
 
+/// D: how long a master may serve after the send of its last renewal.
+pub(crate) const PERMIT: Duration = Duration::from_secs(3);
+
 /// G: how long after its permit's end a master may still answer when only its launcher is left to kill it.
-pub(crate) const KILL: Duration = TICK;
+pub(crate) const KILL: Duration = Duration::from_millis(950);

@@ -10,6 +10,7 @@ use agent_core::ids::{Epoch, Rv};
 use agent_core::observation::{LeaseSeen, Requests, WriteOutcome, WriteResult};
 use agent_core::record::{GroupRecord, Stage, TermId};
 use agent_core::report::Role;
+use agent_core::time::Boot;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -120,7 +121,7 @@ impl World {
     }
 
     /// A Lease write reaches the API server.
-    pub(crate) fn land(&mut self, i: usize, write: &LeaseWrite) -> WriteResult {
+    pub(crate) fn land(&mut self, i: usize, write: &LeaseWrite, sent: Boot) -> WriteResult {
         if !self.would_take(write) {
             return WriteResult::Conflict;
         }
@@ -131,6 +132,10 @@ impl World {
                 machine.tries = 0;
             }
         }
+        let term = write.record.term.id;
+        let landed = &mut self.machines[i].landed;
+        let known = landed.filter(|(of, _)| *of == term).map(|(_, sent)| sent);
+        *landed = Some((term, known.unwrap_or(sent).max(sent)));
         self.store.rv = Rv::new(self.store.rv.get() + 1);
         self.store.record = Some(write.record.clone());
         self.tell_others(i);
@@ -140,7 +145,7 @@ impl World {
     /// A delayed write lands; its sender hears of it if it still waits.
     pub(crate) fn land_late(&mut self, i: usize, n: usize) {
         let request = self.machines[i].requests.remove(n);
-        let result = self.land(i, &request.write);
+        let result = self.land(i, &request.write, request.sent);
         if !request.told {
             let machine = &mut self.machines[i];
             machine.outcome = Some(WriteOutcome {
@@ -164,12 +169,7 @@ impl World {
             }
             machine.requests.retain(|r| !r.dead);
             machine.obey_permit(time::KILL);
-            let end = machine.log.end();
-            if machine.power == Power::On
-                && let Some(jvm) = machine.jvm.as_mut().filter(|j| !j.up)
-            {
-                (jvm.up, jvm.recovered) = (true, end);
-            }
+            machine.come_up();
             machine.news = true;
         }
     }
