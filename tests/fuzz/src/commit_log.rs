@@ -40,7 +40,7 @@ fn check(input: &[u8]) -> Result<u64, String> {
     let head = Head::parse(input);
     let record = match Record::parse(input) {
         Ok(record) => record,
-        Err(fault) => return Ok(shape::of("fault", &fault)),
+        Err(fault) => return Ok(shape::of("fault", &shape::word(&fault))),
     };
     let Ok(Head::Record {
         total,

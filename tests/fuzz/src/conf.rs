@@ -36,8 +36,9 @@ pub(crate) const TARGET: Target = Target {
         "\u{c}",
         "${HOME}",
     ],
-    longest: 4 * 1024,
-    memory: |len| 64 * 1024 + 256 * len,
+    longest: 1024,
+    // The table of all known keys is made for each.
+    memory: |len| 256 * 1024 + 256 * len,
     check,
 };
 
@@ -70,7 +71,7 @@ fn check(input: &[u8]) -> Result<u64, String> {
     }
     let conf = match BaseConf::parse(Path::new("/b"), input) {
         Ok(conf) => conf,
-        Err(error) => return Ok(shape::of("no conf", &chain(&error))),
+        Err(error) => return Ok(shape::of("no conf", &format!("{error:?}"))),
     };
     let port = conf.ha_port(Generation::V5);
     let managed = conf.check_managed().is_ok();
@@ -86,14 +87,4 @@ fn check(input: &[u8]) -> Result<u64, String> {
         shape::letters(usize::from(port))
     );
     Ok(shape::of(kind, &what))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

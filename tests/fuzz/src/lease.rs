@@ -31,7 +31,7 @@ pub(crate) const TARGET: Target = Target {
         "true",
         "{\"id\":\"x\",\"term\":{\"epoch\":1,\"nonce\":2}}",
     ],
-    longest: 8 * 1024,
+    longest: 2 * 1024,
     memory: |len| 128 * 1024 + 1024 * len,
     check,
 };
