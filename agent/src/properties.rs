@@ -459,4 +459,26 @@ mod tests {
             prop_assert_eq!(read.get(&key), Some(&value));
         }
     }
+
+    /// An operator's file has a few dozen keys; a file of nothing but keys must not cost their square.
+    #[test]
+    fn the_longest_text_of_different_keys_is_looked_up_before_anyone_gives_up() {
+        let mut text = String::new();
+        let mut keys = Vec::new();
+        while text.len() < MAX_BYTES - 16 {
+            let key = format!("{:x}", keys.len());
+            text.push_str(&key);
+            text.push('\n');
+            keys.push(key);
+        }
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let properties = Properties::parse(text.as_bytes()).unwrap();
+            let found = keys.iter().filter(|key| properties.get(key).is_some());
+            let _nobody_waits = send.send((found.count(), keys.len()));
+        });
+        let limit = std::time::Duration::from_secs(30);
+        let (found, all) = receive.recv_timeout(limit).unwrap();
+        assert_eq!(found, all);
+    }
 }

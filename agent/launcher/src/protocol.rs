@@ -464,6 +464,24 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn many_short_lines_in_one_push_come_out_in_order() {
+        let mut lines = Lines::default();
+        lines.push(b"a\n\nbc\nrest");
+        let mut out = Vec::new();
+        while let Some(line) = lines.next_line().unwrap() {
+            out.push(line);
+        }
+        assert_eq!(out, [&b"a"[..], b"", b"bc"]);
+        // What is left is kept as it is: nothing is copied for each line that is taken.
+        assert_eq!(lines.held, b"rest");
+        let mut lines = Lines::default();
+        lines.push(&[b'\n'; MAX_LINE]);
+        let room = lines.held.as_ptr();
+        lines.next_line().unwrap();
+        assert_eq!(lines.held.as_ptr(), room);
+    }
+
     fn start_order() -> StartOrder {
         StartOrder {
             role: Role::Master,
