@@ -7,6 +7,7 @@
 //! [`Properties::parse`] reads, [`write_entry`] writes. What Java refuses, and the one thing that Java takes and Rust
 //! cannot hold (half a surrogate pair), is a [`PropertiesError`] with its line.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// The longest text that is looked at, in bytes: what fits into a ConfigMap.
@@ -27,6 +28,8 @@ pub struct Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
     entries: Vec<Entry>,
+    /// Where the entry that counts for a key stands: a walk for each key would cost their square.
+    last: BTreeMap<String, usize>,
 }
 
 /// Why a text is no properties text.
@@ -70,8 +73,10 @@ impl Properties {
         }
         let entries = LogicalLines::of(text)
             .map(|line| parse_entry(&line))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { entries })
+            .collect::<Result<Vec<_>, _>>()?;
+        let keys = entries.iter().map(|entry| entry.key.clone());
+        let last = keys.enumerate().map(|(n, key)| (key, n)).collect();
+        Ok(Self { entries, last })
     }
 
     /// All entries in the order of the text, repeated keys included.
@@ -81,7 +86,7 @@ impl Properties {
 
     /// The entry that counts for a key: the last one.
     pub fn get(&self, key: &str) -> Option<&Entry> {
-        self.entries.iter().rev().find(|entry| entry.key == key)
+        self.entries.get(*self.last.get(key)?)
     }
 }
 
@@ -305,7 +310,6 @@ fn is_separator(byte: u8) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     fn parsed(text: &str) -> Vec<(String, String, usize)> {
         let properties = Properties::parse(text.as_bytes()).unwrap();

@@ -451,9 +451,8 @@ impl Lines {
                 Ok(None)
             };
         };
-        let rest = self.held.split_off(end + 1);
-        let mut line = std::mem::replace(&mut self.held, rest);
-        line.truncate(end);
+        let line = self.held.get(..end).unwrap_or_default().to_vec();
+        self.held.drain(..=end);
         Ok(Some(line))
     }
 }
