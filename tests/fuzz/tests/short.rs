@@ -4,7 +4,7 @@
 use fuzz::{Order, TARGETS, Target, run};
 
 fn holds(name: &str, inputs: u64) {
-    let target = Target::of(name).unwrap();
+    let target = Target::of(name).expect("a known target");
     for seed in [1, 2] {
         let told = run(Order {
             target,
@@ -12,7 +12,7 @@ fn holds(name: &str, inputs: u64) {
             seed,
             enough: 1,
         })
-        .unwrap();
+        .expect("no input hangs");
         println!(
             "{name}: {} inputs, {} kinds of outcome",
             told.inputs, told.shapes

@@ -4,7 +4,7 @@
 use model::{Bounds, walk};
 
 fn everything_holds(bounds: Bounds) {
-    let found = walk::walk(bounds).unwrap();
+    let found = walk::walk(bounds).expect("the core takes the timing of the model");
     println!("{found}");
     assert!(found.broken.is_empty(), "{found}");
     assert!(found.unmet.is_empty(), "{found}");
