@@ -11,6 +11,10 @@ use serde::Serialize;
 /// How many are kept.
 const LENGTH: usize = 200;
 
+/// Of a history of terms inside an action, so many are kept: all of them, in all entries, would take memory that grows with
+/// every term the group has had (seen: 15 KiB each).
+const TERMS: usize = 4;
+
 /// One decision that changed something.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
@@ -22,7 +26,7 @@ pub struct Entry {
     pub reason: &'static str,
     /// The reason in one sentence.
     pub sentence: &'static str,
-    /// What was done.
+    /// What was done. Of histories of terms only the newest few.
     pub actions: Vec<Action>,
     /// What tells one observation from another, so that two members' histories can be laid side by side.
     pub observation: String,
@@ -62,7 +66,7 @@ impl History {
                 tick_ms: tick.as_millis(),
                 reason: decision.reason.word(),
                 sentence: decision.reason.sentence(),
-                actions: decision.actions.clone(),
+                actions: decision.actions.iter().map(brief).collect(),
                 observation: digest(&moment.seen),
             };
             if inner.entries.len() >= LENGTH {
@@ -89,6 +93,16 @@ impl History {
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn brief(action: &Action) -> Action {
+    let mut action = action.clone();
+    match &mut action {
+        Action::Write(write) => write.record.lineage = write.record.lineage.newest(TERMS),
+        Action::Persist { lineage, .. } => *lineage = lineage.newest(TERMS),
+        _ => {}
+    }
+    action
 }
 
 /// Renewals and permits come every few seconds and say nothing new.
@@ -123,4 +137,33 @@ fn digest(seen: &Observation) -> String {
         .take(8)
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_core::ids::{Epoch, Member, Nonce, Offset};
+    use agent_core::lineage::{Lineage, LineageEntry};
+
+    use super::*;
+
+    #[test]
+    fn a_long_life_takes_no_more_memory() {
+        let terms = (1..=500).map(|epoch| LineageEntry {
+            epoch: Epoch::new(epoch),
+            nonce: Nonce::new(epoch),
+            start: Offset::new(epoch),
+            master: Member::new("a-0"),
+        });
+        let action = Action::Persist {
+            lineage: Lineage::new(terms.collect()).unwrap(),
+            highest: Epoch::new(500),
+            joined: None,
+            seeding: None,
+        };
+        let Action::Persist { lineage, .. } = brief(&action) else {
+            panic!("another action");
+        };
+        assert_eq!(lineage.entries().len(), TERMS);
+        assert_eq!(lineage.last().map(|last| last.epoch), Some(Epoch::new(500)));
+    }
 }
