@@ -88,7 +88,8 @@ impl World {
                 }
             }
             Kind::Touched => self.send_vandal(until, false),
-            Kind::Damaged => self.send_vandal(until, true),
+            // Before anybody served, nothing tells a group whose record is lost from one whose volumes are (H7).
+            Kind::Damaged => self.send_vandal(until, !self.served.is_empty()),
             Kind::RolledBack => self.roll_back(fault.coin),
             Kind::Forgotten => self.forget(fault.coin),
             Kind::Switchover => self.ask_for_switchover(fault.coin),
@@ -160,6 +161,13 @@ impl World {
         let Some(last) = self.machines.len().checked_sub(1).filter(|n| *n >= 2) else {
             return;
         };
+        // Who takes the only copy of the data away waits for nobody who could serve without it.
+        let streams = |m: &Machine| m.link.is_some() || m.accepts();
+        let whole = |m: &Machine| m.disk.volume.seeding.is_none() && streams(m);
+        let mut members = self.machines.iter().filter(|m| m.belongs);
+        if !members.all(whole) {
+            return;
+        }
         if !self.all_well() || self.machine(last).leaves == self.machine(last).belongs {
             return;
         }

@@ -17,6 +17,10 @@ impl World {
     /// After a decision: is the group at rest, and for how long?
     pub(super) fn rest(&mut self, i: usize, reason: Reason) {
         if reason != Reason::Serving {
+            let runs = self.machine(i).jvm.as_ref();
+            if runs.is_some_and(|j| j.role == Role::Master) {
+                self.quiet_since = None;
+            }
             return;
         }
         if !self.at_rest(i) {
