@@ -111,6 +111,11 @@ impl World {
         let Some(agent) = &mut machine.agent else {
             return;
         };
+        if agent.seen.lease.last().is_some_and(LeaseSeen::paused) {
+            // Nobody's turn counts from before a pause.
+            agent.frozen = None;
+            return;
+        }
         let volume = agent.seen.volume.last().filter(|v| v.extent.is_some());
         let Some(frozen) = volume.and_then(|v| v.frozen.as_ref()) else {
             return;
