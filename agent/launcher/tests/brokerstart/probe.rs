@@ -8,7 +8,10 @@ use std::{
     process::Command,
 };
 
-use launcher::{conf::Conf, protocol::Op};
+use launcher::{
+    conf::Conf,
+    protocol::{BrokerState, Op},
+};
 use nix::sys::signal::Signal;
 use remoting::{Command as Frame, HeaderKind, command, decode, encode};
 
@@ -86,7 +89,11 @@ fn states_that_the_broker_tells() {
     say("0.5 0 0");
     let mut agent = lab.agent();
     agent.ask(Op::Start(lab.order(1, 60_000)), LIMIT).unwrap();
-    wait_until("running", || state(&lab) == "running");
+    // The broker's answer may come before the launcher has seen the port: silence would be a start until then.
+    wait_until("running", || {
+        let broker = agent.ask(Op::Status, LIMIT).unwrap().broker;
+        broker.state == BrokerState::Running && state(&lab) == "running"
+    });
     assert_state(&lab, "running", [0, 0, 0]);
     say("0.93 0 0");
     assert_state(&lab, "disk_full", ALIVE);
