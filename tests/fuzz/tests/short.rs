@@ -35,7 +35,7 @@ fn every_target() {
     for target in TARGETS {
         holds(
             target.name,
-            if target.name == "walk" { 5_000 } else { 20_000 },
+            if target.name == "walk" { 2_000 } else { 8_000 },
         );
     }
 }
