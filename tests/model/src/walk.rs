@@ -5,7 +5,7 @@ use crate::clock::Watch;
 use crate::space::{Act, Space};
 use crate::world::World;
 use agent_core::policy::PolicyError;
-use stateright::{Checker, Model};
+use stateright::{Checker, HasDiscoveries, Model};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -36,7 +36,10 @@ pub struct Found {
 /// When the core does not accept the model's timing.
 pub fn walk(bounds: Bounds) -> Result<Found, PolicyError> {
     let watch = Watch::start();
-    let checker = Space::new(bounds)?.checker().spawn_bfs().join();
+    let space = Space::new(bounds)?.checker();
+    // The first broken law has the shortest way to it.
+    let space = space.finish_when(HasDiscoveries::AnyFailures);
+    let checker = space.spawn_bfs().join();
     let mut broken = Vec::new();
     let mut unmet = Vec::new();
     let discoveries = checker.discoveries();
