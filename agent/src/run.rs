@@ -278,6 +278,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     );
     let health = Health::new(
         settings.launcher_socket.clone(),
+        layout.commitlog.clone(),
         status.subscribe(),
         clock,
         metrics.clone(),

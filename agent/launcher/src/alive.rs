@@ -320,6 +320,11 @@ fn judge_living(evidence: &Evidence, broker: &Broker, memory: &Memory, limits: &
     match &evidence.answer {
         Answer::Info(info) => judge_info(evidence.now_ms, broker, *info, memory, limits),
         Answer::Odd(text) => Verdict::new(AliveState::Running, format!("it answers: {text}")),
+        // Its start is over: a store that cannot sum itself up any more (a full disk) is not one that opens.
+        Answer::NotReady if memory.has_told() => Verdict::new(
+            AliveState::Running,
+            "it answers, but does not tell of its store any more",
+        ),
         Answer::NotReady => judge_start(evidence.now_ms, broker, memory, limits),
         Answer::NotAsked | Answer::Closed | Answer::Silent => match broker.state {
             BrokerState::Running => judge_silent(evidence, memory, limits),
@@ -791,6 +796,21 @@ mod tests {
         assert_eq!(at(1, Answer::Closed), AliveState::Starting);
         assert_eq!(at(50, Answer::NotReady), AliveState::Recovering);
         assert_eq!(at(62, Answer::Closed), AliveState::StartStuck);
+    }
+
+    #[test]
+    fn a_broker_that_has_told_of_its_store_does_not_start() {
+        let mut memory = Memory::default();
+        let mut at = |second: u64, answer| {
+            let idle = Broker {
+                started_ms: Some(NOW),
+                ..active(BrokerState::Running, 500)
+            };
+            judge_at(NOW + second * 1_000, idle, answer, &mut memory)
+        };
+        assert_eq!(at(2, Answer::NotReady), AliveState::Starting);
+        assert_eq!(at(3, Answer::Info(Info::default())), AliveState::Running);
+        assert_eq!(at(4_000, Answer::NotReady), AliveState::Running);
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct Memory {
 struct Process {
     pid: u32,
     started_ms: u64,
+    /// Its store has been open: it told of it once. Absent in the file of an older version.
+    #[serde(default)]
+    told: bool,
     /// When it last answered anything, or was not expected to.
     answered_ms: u64,
     /// When it was last seen at work.
@@ -70,6 +73,11 @@ impl Memory {
             .map_or(0, |process| now_ms.saturating_sub(process.answered_ms))
     }
 
+    /// Whether its store has been seen open.
+    pub(super) fn has_told(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.told)
+    }
+
     /// How long ago its processes were last seen at work, in milliseconds.
     pub(super) fn idle_ms(&self, now_ms: u64) -> u64 {
         self.process
@@ -114,6 +122,7 @@ impl Memory {
         let mut process = known.unwrap_or(Process {
             pid,
             started_ms,
+            told: false,
             answered_ms: now_ms,
             worked_ms: now_ms,
             reading: None,
@@ -131,6 +140,7 @@ impl Memory {
         process.note_activity(now_ms, broker);
         // Another answer says nothing of the store.
         if let Answer::Info(info) = answer {
+            process.told = true;
             process.note_dispatch(now_ms, broker, info, limits);
             process.note_sends(now_ms, broker, info, limits);
         }
