@@ -37,14 +37,7 @@ impl Turn<'_> {
     pub(super) fn hand_over_dead(&mut self, seen: Seen<'_>) -> Option<Reason> {
         let handover = self.next.handover.clone()?;
         match handover.step {
-            HandoverStep::Killing => {
-                let reason = self.release(seen, handover.target.clone(), Reason::Switchover);
-                if let Some(target) = handover.target.filter(|_| reason == Reason::Switchover) {
-                    self.next.answered = handover.request.or_else(|| self.next.answered.take());
-                    self.announce(Event::SwitchOver { target });
-                }
-                Some(reason)
-            }
+            HandoverStep::Killing => Some(self.release(seen, handover.target, Reason::Switchover)),
             HandoverStep::Gating | HandoverStep::Draining { .. } => {
                 self.next.handover = None;
                 None

@@ -47,9 +47,7 @@ impl Turn<'_> {
             return;
         }
         let mut record = Box::new(seen.record.clone());
-        // What the agent before us sent is not known, and after a restore the record does not tell: well above it (H14).
-        let leap = self.seen.nonce.get() % 1_000_000;
-        record.seq = record.seq.saturating_add(leap);
+        record.seq = self.leap(seen.record);
         self.next.held = Some(Held {
             term,
             instance: launcher.instance.clone(),
@@ -214,8 +212,14 @@ impl Turn<'_> {
     fn next_seq(&self, record: &GroupRecord) -> u64 {
         let held = self.next.held.as_ref();
         let ours = held.filter(|h| h.term == record.term.id);
-        let sent = ours.map_or(0, |h| h.record.seq);
+        let sent = ours.map_or_else(|| self.leap(record), |h| h.record.seq);
         record.seq.max(sent).saturating_add(1)
+    }
+
+    /// What was sent for a term that we do not hold, or gave up already, is not known here, and after a restore the record
+    /// does not tell: a number well above it (H14).
+    fn leap(&self, record: &GroupRecord) -> u64 {
+        record.seq.saturating_add(self.seen.nonce.get() % 1_000_000)
     }
 
     fn refresh_members(&self, next: &mut GroupRecord) {

@@ -1,6 +1,7 @@
 //! What became of our last Lease write (H3).
 
-use super::Turn;
+use super::{RETRY, Turn};
+use crate::action::Event;
 use crate::observation::{LeaseSeen, WriteResult};
 use crate::state::{Held, PendingKind, PendingWrite};
 use crate::time::Boot;
@@ -63,7 +64,8 @@ impl Turn<'_> {
             }
             LeaseSeen::Stranger { .. } | LeaseSeen::Newer { .. } => self.next.pending = None,
         }
-        if result == WriteResult::Refused {
+        // It never landed; but who refuses it now is not asked again at once (H34).
+        if result == WriteResult::Refused && self.now.tick >= at.plus(RETRY) {
             self.next.pending = None;
         }
     }
@@ -91,9 +93,20 @@ impl Turn<'_> {
             }
             PendingKind::Release => {
                 self.next.held = None;
-                self.next.handover = None;
+                self.handed_over();
                 self.next.opening = None;
             }
+        }
+    }
+
+    /// A release that stands ends its hand-over: from here on the target's turn has come, and not before.
+    fn handed_over(&mut self) {
+        let Some(handover) = self.next.handover.take() else {
+            return;
+        };
+        if let Some(target) = handover.target {
+            self.next.answered = handover.request.or_else(|| self.next.answered.take());
+            self.announce(Event::SwitchOver { target });
         }
     }
 }
