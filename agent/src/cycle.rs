@@ -29,6 +29,8 @@ use crate::watchdog::Deadline;
 
 /// The longest pause between two decisions.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// For the last Events of an agent that stops: less than the whole stop is given.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
 
 /// What the cycle tells the rest of the agent.
 pub struct Shown {
@@ -88,6 +90,7 @@ impl Cycle {
             let (wake_at, reason) = (decision.wake_at, decision.reason);
             self.note(seen, decision, now.tick);
             if reason == Reason::Stopped {
+                self.hands.announcer.said(LAST_EVENTS).await;
                 return Ok(());
             }
             let pause = wake_at.map_or(LONGEST_PAUSE, |at| at.since(self.clock.tick()));

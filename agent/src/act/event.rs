@@ -10,7 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use kube_access::chain;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
@@ -23,8 +24,16 @@ const QUEUE: usize = 64;
 /// Takes events.
 #[derive(Clone)]
 pub struct Announcer {
-    queue: mpsc::Sender<(Note, Timestamp)>,
+    queue: mpsc::Sender<Item>,
     clock: Clock,
+}
+
+/// What goes through the queue, in turn.
+enum Item {
+    /// To be sent.
+    Note(Note, Timestamp),
+    /// Everything before was sent, or given up.
+    Mark(oneshot::Sender<()>),
 }
 
 /// An event in words.
@@ -51,8 +60,25 @@ impl Announcer {
         } else {
             info!(event = note.reason, "{}", note.message);
         }
-        if self.queue.try_send((note, self.clock.wall())).is_err() {
+        if self
+            .queue
+            .try_send(Item::Note(note, self.clock.wall()))
+            .is_err() {
             debug!("too many events at once: this one was only logged");
+        }
+    }
+
+    /// Waits until what was said so far is sent or given up, for at most `limit`: a process that ends takes the rest along.
+    pub async fn said(&self, limit: Duration) {
+        let (mark, reached) = oneshot::channel();
+        let wait = async {
+            if self.queue.send(Item::Mark(mark)).await.is_ok() {
+                // An error means that nobody sends any more: nothing to wait for.
+                let _ = reached.await;
+            }
+        };
+        if timeout(limit, wait).await.is_err() {
+            warn!("the last Events were not sent in time: they are in this log only");
         }
     }
 }
@@ -130,11 +156,19 @@ pub fn announce(
     counter: ApiCounter,
     limit: Duration,
 ) -> (Announcer, impl Future<Output = ()> + Send + 'static) {
-    let (queue, mut notes) = mpsc::channel::<(Note, Timestamp)>(QUEUE);
+    let (queue, mut notes) = mpsc::channel::<Item>(QUEUE);
     let api: Api<KubeEvent> = Api::namespaced(client, namespace);
     let namespace = namespace.to_owned();
     let task = async move {
-        while let Some((note, time)) = notes.recv().await {
+        while let Some(item) = notes.recv().await {
+            let (note, time) = match item {
+                Item::Note(note, time) => (note, time),
+                Item::Mark(mark) => {
+                    // Nobody may wait any more.
+                    let _ = mark.send(());
+                    continue;
+                }
+            };
             let event = event(&note, &namespace, &group, &member, time);
             let params = PostParams::default();
             let request = api.create(&params, &event);
