@@ -63,7 +63,8 @@ impl Announcer {
         if self
             .queue
             .try_send(Item::Note(note, self.clock.wall()))
-            .is_err() {
+            .is_err()
+        {
             debug!("too many events at once: this one was only logged");
         }
     }
